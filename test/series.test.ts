@@ -50,6 +50,15 @@ test('a table is learned, forecast, and gone on from', async () => {
   expect(losses.at(-1)!).toBeLessThan(losses[0]! / 2);
   expect(code).toBe(0);
 
+  // A perplexity is one of tokens.
+  expect(readFileSync(join(at('run'), 'metrics.jsonl'), 'utf8')).not.toContain('perplexity');
+  const compared = await heddle(['compare', at('run')]);
+  expect([compared.code, compared.stdout]).toEqual([0, expect.stringMatching(/validation loss .*positions/)]);
+  const mixed = await heddle(['compare', at('run'), 'assets/sotu-runs/hybrid']);
+  expect(mixed.stderr).toMatch(/^heddle: these are runs of series and text, .*compare those of one kind\n$/);
+  const evaluated = await heddle(['evaluate', at('run'), whole]);
+  expect(evaluated.stderr).toMatch(/^heddle: this is a model of series, not of text: run it with .*forecast/);
+
   const once = await heddle(['forecast', at('run'), whole, '--steps', '4']);
   const lines = once.stdout.trim().split('\n');
   expect(lines[0]).toBe('step,target,q10,q20,q30,q40,q50,q60,q70,q80,q90');
@@ -117,6 +126,14 @@ test('a column that is always the same is told, and refused as a target', async 
   expect(existsSync(at('volts'))).toBe(false);
 });
 
+test('of a short table enough is held out for windows that are longer than the horizon', async () => {
+  const path = table('short-by-default.csv', 0, 376);
+  const args = ['--target', 'load', '--channel', 'load', '--steps', '0', '--out', at('by-default')];
+  const { code, stderr } = await heddle(['train', path, ...args]);
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/the last 75 rows are held out/)]);
+  expect(stderr).toMatch(/windows of 74 rows/);
+});
+
 test('a horizon that reaches beyond the table is told, and refused where no model has it', async () => {
   writeFileSync(at('short.csv'), `load\n${Array.from({ length: 30 }, (_, i) => i % 7).join('\n')}\n`);
   const run = (horizon: string) => {
@@ -126,7 +143,7 @@ test('a horizon that reaches beyond the table is told, and refused where no mode
   const told = await run('40');
   expect(told.stderr).toMatch(/horizon +40 rows, and there are \d+ to learn from: what lies further ahead/);
   expect(told.stderr).toMatch(
-    /validation +2 rows are held out, and a forecast has 40: the validation loss tells/,
+    /validation +6 rows are held out, and a forecast has 40: the validation loss tells/,
   );
   const refused = await run('5000');
   expect(refused.stderr).toMatch(/--horizon is 5000: a model forecasts 4096 rows at once at most/);

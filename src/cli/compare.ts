@@ -1,10 +1,10 @@
-/** `heddle compare`: compares training runs by validation perplexity and memory of a sequence. */
+/** `heddle compare`: compares training runs of one kind by what they were evaluated on, and by the memory of a sequence. */
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, ConfigError } from '../errors.js';
 import { checkpointFolder, countParameters, type Model, parametersOf, readModel } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
@@ -26,28 +26,39 @@ export function configure(command: Command): void {
 interface RunSummary {
   name: string;
   model: Model;
-  step: number;
-  perplexity: number;
+  evaluation: z.output<typeof evaluationLine>;
 }
 
 async function run(folders: readonly string[]): Promise<void> {
   const runs = await Promise.all(folders.map(summary));
+  const kinds = [...new Set(runs.map(({ model }) => model.modality?.kind ?? 'text'))];
+  if (kinds.length > 1)
+    throw new ConfigError(
+      `these are runs of ${kinds.join(' and ')}, which have no common measure: compare those of one kind`,
+    );
+  const [quality, unit] =
+    kinds[0] === 'text'
+      ? (['perplexity', 'tokens'] as const)
+      : ([
+          runs.every(({ evaluation }) => evaluation.measures?.accuracy !== undefined) ? 'accuracy' : 'loss',
+          'positions',
+        ] as const);
   const rows = [
     [
       'run',
       'layers',
       'parameters',
       'steps',
-      'validation perplexity',
-      ...CONTEXTS.map((n) => `state at ${n.toLocaleString('en')} tokens`),
+      `validation ${quality}`,
+      ...CONTEXTS.map((n) => `state at ${n.toLocaleString('en')} ${unit}`),
     ],
-    ...runs.map(({ name, model, step, perplexity }) => {
+    ...runs.map(({ name, model, evaluation }) => {
       return [
         name,
         model.pattern,
         formatCount(countParameters(parametersOf(model))),
-        String(step),
-        perplexity.toFixed(2),
+        String(evaluation.step),
+        shown(evaluation, quality),
         ...CONTEXTS.map((length) => formatBytes(stateBytes(model.state, length))),
       ];
     }),
@@ -55,7 +66,20 @@ async function run(folders: readonly string[]): Promise<void> {
   process.stdout.write(`${table(rows)}\n`);
 }
 
-const evaluationLine = z.object({ event: z.literal('evaluation'), step: z.number(), perplexity: z.number() });
+const evaluationLine = z.object({
+  event: z.literal('evaluation'),
+  step: z.number(),
+  loss: z.number(),
+  measures: z.object({ accuracy: z.number().optional() }).optional(),
+});
+
+function shown(
+  { loss, measures }: z.output<typeof evaluationLine>,
+  quality: 'perplexity' | 'accuracy' | 'loss',
+): string {
+  if (quality === 'perplexity') return Math.exp(loss).toFixed(2);
+  return quality === 'loss' ? loss.toFixed(4) : `${(100 * measures!.accuracy!).toFixed(1)} %`;
+}
 
 /** An evaluation of the log, if the line is one; a killed run may leave an incomplete line. */
 function evaluationOf(line: string): z.output<typeof evaluationLine> | undefined {
@@ -75,5 +99,5 @@ async function summary(folder: string): Promise<RunSummary> {
   const last = evaluations.at(-1);
   if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
   const model = await readModel(checkpointFolder(folder));
-  return { name: basename(folder), model, step: last.step, perplexity: last.perplexity };
+  return { name: basename(folder), model, evaluation: last };
 }

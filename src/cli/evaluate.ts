@@ -1,7 +1,7 @@
 /** `heddle evaluate`: measures a model's perplexity on held-out documents. */
 import type { Command } from 'commander';
 import { openDevice } from '../engine/index.js';
-import { modelFolder, openModel } from '../models/index.js';
+import { modelFolder, openModel, wrongKind } from '../models/index.js';
 import {
   encodeCorpus,
   type IdForm,
@@ -58,6 +58,7 @@ const BATCH = 8;
 async function run(name: string, source: string, flags: EvaluateFlags): Promise<void> {
   const folder = modelFolder(name);
   const { model, weights } = await openModel(folder, adapterFolder(flags));
+  if (model.modality) throw wrongKind(model.modality.kind, ['text']);
   const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
   const device = await openDevice('cpu');
   const isText = !model.source && !isPairs(source) && !(await hasIds(source, flags));
@@ -80,7 +81,7 @@ async function run(name: string, source: string, flags: EvaluateFlags): Promise<
     result = await evaluateExamples(model, weights, objective, validation, BATCH, device);
   }
   process.stdout.write(
-    `perplexity ${result.perplexity.toFixed(2)} (${result.loss.toFixed(4)} nats/token) over ${formatCount(result.tokens)} held-out tokens, ${sequence} at a time\n`,
+    `perplexity ${result.perplexity!.toFixed(2)} (${result.loss.toFixed(4)} nats/token) over ${formatCount(result.tokens)} held-out tokens, ${sequence} at a time\n`,
   );
 }
 

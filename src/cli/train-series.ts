@@ -65,7 +65,13 @@ export async function trainSeries(
   const unknown = target.find((name) => !table.columns.includes(name));
   // The column exists but is not numeric: reading it by name throws an error with the line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
-  const { training, validation } = split(path, table, flags.validation);
+  const { training, validation } = split(
+    path,
+    table,
+    command.getOptionValueSource('validation') === 'cli'
+      ? flags.validation
+      : shareHeldOut(table.rows, asked.horizon, flags.validation),
+  );
   const { constant: unchanged, ...scales } = standardization(training);
   const designed = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
@@ -124,6 +130,14 @@ export async function trainSeries(
 }
 
 const QUANTILES: SeriesConfig['quantiles'] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+
+/**
+ * The share of the rows that is held out unless `--validation` says it. Training windows are no longer than the held-out rows, so that of a short
+ * table more is held out: a window of three horizons and the horizon behind it, but at most a fifth.
+ */
+function shareHeldOut(rows: number, horizon: number, usual: number): number {
+  return Math.max(usual, Math.min(0.2, (4 * horizon) / rows));
+}
 
 /** Holds out the last rows. */
 function split(

@@ -258,8 +258,8 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
     options,
     {
       quality: ({ loss, perplexity }) =>
-        `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity.toFixed(2)}`,
-      result: ({ perplexity }) => `validation perplexity ${perplexity.toFixed(2)}`,
+        `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity!.toFixed(2)}`,
+      result: ({ perplexity }) => `validation perplexity ${perplexity!.toFixed(2)}`,
       made: lora ? 'adapter' : 'model',
       next: `${heddleCall('generate', ...made)} ${learned.example}`,
       unit: 'tokens',

@@ -45,7 +45,7 @@ export interface RunLog {
     readonly learningRate: number[];
     readonly tokensPerSecond: number[];
   };
-  readonly evaluations: { step: number; loss: number; perplexity: number }[];
+  readonly evaluations: { step: number; loss: number; perplexity?: number | undefined }[];
   readonly samples: { step: number; prompt: string; text: string }[];
 }
 

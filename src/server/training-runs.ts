@@ -31,7 +31,12 @@ const lineSchema = z.discriminatedUnion('event', [
     learningRate: z.number(),
     tokensPerSecond: z.number(),
   }),
-  z.object({ event: z.literal('evaluation'), step: z.number(), loss: z.number(), perplexity: z.number() }),
+  z.object({
+    event: z.literal('evaluation'),
+    step: z.number(),
+    loss: z.number(),
+    perplexity: z.number().optional(),
+  }),
   z.object({ event: z.literal('sample'), step: z.number(), prompt: z.string(), text: z.string() }),
 ]);
 

@@ -16,7 +16,8 @@ import { expectKnownTokens, heldOut, nextTokens } from './text.js';
 export interface Evaluation {
   /** Nats a token, or for each item that the objective counts. */
   loss: number;
-  perplexity: number;
+  /** Of models of text: e to the loss. */
+  perplexity?: number;
   /** Tokens that were predicted. */
   tokens: number;
   /** Means of the objective's further measures, such as `accuracy`. */
@@ -24,14 +25,19 @@ export interface Evaluation {
 }
 
 /**
- * Runs a program of `evaluationProgram` over the first `limit` examples, `batch` at a time; with a memory only in full batches.
+ * Runs a program of `evaluationProgram` over the first `limit` examples, `batch` at a time; with a memory only in full batches. `ofTokens` says
+ * whether the losses are of tokens, which alone have a perplexity.
  */
 export async function evaluate(
   executable: Executable,
   objective: Objective,
   examples: FiniteExamples,
   batch: number,
-  { state, limit = examples.count }: { state?: State; limit?: number } = {},
+  {
+    state,
+    limit = examples.count,
+    ofTokens = true,
+  }: { state?: State; limit?: number; ofTokens?: boolean } = {},
 ): Promise<Evaluation> {
   const sums: Record<string, number> = {};
   // Carried states are fed to the next batch.
@@ -54,7 +60,7 @@ export async function evaluate(
   const measures = Object.entries<number>(measured).map(([name, value]) => [name, value / count]);
   return {
     loss,
-    perplexity: Math.exp(loss),
+    ...(ofTokens && { perplexity: Math.exp(loss) }),
     tokens: count,
     ...(measures.length > 0 && { measures: Object.fromEntries(measures) }),
   };
@@ -85,7 +91,7 @@ export async function evaluateExamples(
 ): Promise<Evaluation> {
   const executable = await device.compile({ ...evaluationProgram(model, objective), weights });
   try {
-    return await evaluate(executable, objective, examples, batch);
+    return await evaluate(executable, objective, examples, batch, { ofTokens: !model.modality });
   } finally {
     await executable.dispose();
   }

@@ -64,6 +64,6 @@ export interface TrainingResult {
   /** The number of steps, which is smaller after an interruption. */
   step: number;
   completed: boolean;
-  /** Of the last evaluation. */
+  /** Of the last evaluation, for a model of text. */
   perplexity: number | undefined;
 }

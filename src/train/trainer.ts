@@ -288,7 +288,11 @@ class Run {
     const { batch } = phase.settings;
     const limit = EVALUATION_BATCHES * batch;
     const result = await this.together(
-      evaluate(evaluation, data.objective, data.validation, batch, { state, limit }),
+      evaluate(evaluation, data.objective, data.validation, batch, {
+        state,
+        limit,
+        ofTokens: !this.subject.model.modality,
+      }),
     );
     if (!Number.isFinite(result.loss))
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);

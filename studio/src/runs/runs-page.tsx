@@ -98,13 +98,16 @@ function Summary({ shown }: { shown: readonly Shown[] }) {
         <tbody>
           {shown.map(({ run, log: { steps, evaluations }, colour }) => {
             const loss = smoothed(steps.loss).at(-1);
-            const best = evaluations.reduce((least, { perplexity }) => Math.min(least, perplexity), Infinity);
+            const best = evaluations.reduce(
+              (least, { perplexity }) => Math.min(least, perplexity ?? least),
+              Infinity,
+            );
             return (
               <tr key={run.id} class={colour}>
                 <th scope="row">{run.name}</th>
                 <td>{steps.step.at(-1)?.toLocaleString('en') ?? '0'}</td>
                 <td>{loss?.toFixed(3) ?? '–'}</td>
-                <td>{evaluations.at(-1)?.perplexity.toFixed(2) ?? '–'}</td>
+                <td>{evaluations.at(-1)?.perplexity?.toFixed(2) ?? '–'}</td>
                 <td>{Number.isFinite(best) ? best.toFixed(2) : '–'}</td>
                 <td>{steps.step.length > 0 ? formatRate(median(steps.tokensPerSecond.slice(-50))) : '–'}</td>
               </tr>
@@ -128,9 +131,11 @@ function Plots({ shown }: { shown: readonly Shown[] }) {
     });
   const perplexity = shown.map(({ run, log: { evaluations }, colour }): Line => {
     // That of new weights is the size of the vocabulary, and would leave no room for the others.
-    const told = evaluations.length > 2 ? evaluations.filter(({ step }) => step > 0) : evaluations;
+    const told = evaluations.filter(({ step, perplexity }) => {
+      return perplexity !== undefined && (step > 0 || evaluations.length <= 2);
+    });
     const x = told.map(({ step }) => step);
-    return { name: run.name, colour, x, y: told.map((each) => each.perplexity), style: 'points' };
+    return { name: run.name, colour, x, y: told.map(({ perplexity }) => perplexity!), style: 'points' };
   });
   return (
     <div class="plots">
