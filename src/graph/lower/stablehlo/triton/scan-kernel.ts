@@ -148,9 +148,21 @@ export class ScanKernel extends KernelBuilder {
     return this.at(array, this.multiply(token, long(of === 'numbers' ? size : width)));
   }
 
-  /** A token's numbers [batch, sequence, size or width] for this program. */
-  read(array: KernelPointer, t: KernelValue, of: Side): KernelValue {
-    return this.load(this.token(array, t, of), this.index(of));
+  /** A token's rows for this program, of arrays [batch, sequence, width] and [batch, sequence, size]. */
+  readEach<C extends string, N extends string>(
+    t: KernelValue,
+    channels: Readonly<Record<C, KernelPointer>>,
+    numbers: Readonly<Record<N, KernelPointer>>,
+  ): Record<C | N, KernelValue> {
+    const rows = (of: Side, arrays: Readonly<Record<string, KernelPointer>>): [string, KernelValue][] =>
+      Object.entries(arrays).map(([name, array]) => [
+        name,
+        this.load(this.token(array, t, of), this.index(of)),
+      ]);
+    return Object.fromEntries([...rows('channels', channels), ...rows('numbers', numbers)]) as Record<
+      C | N,
+      KernelValue
+    >;
   }
 
   /** The sum over the numbers of each channel, which leaves a row of channels, or the other way round. */

@@ -18,12 +18,7 @@ function forwardKernel(shape: ScanShape, elements: Elements, output: KernelPoint
   const [y, last] = kernel.arrays([output, 'f32']);
   const rates = kernel.rates(rate!);
   const [end] = kernel.tokens(
-    (t) => ({
-      s: kernel.read(s!, t, 'channels'),
-      v: kernel.read(v!, t, 'channels'),
-      k: kernel.read(k!, t, 'numbers'),
-      q: kernel.read(q!, t, 'numbers'),
-    }),
+    (t) => kernel.readEach(t, { s: s!, v: v! }, { k: k!, q: q! }),
     [kernel.readStates(given!)],
     false,
     (t, now, [h]) => {
@@ -45,13 +40,7 @@ function againKernel(shape: ScanShape, elements: Elements): Kernel {
   const rates = kernel.rates(rate!);
   const none = kernel.fill(0, rates.dims);
   const [, dh, dA] = kernel.tokens(
-    (t) => ({
-      s: kernel.read(s!, t, 'channels'),
-      v: kernel.read(v!, t, 'channels'),
-      dY: kernel.read(dY!, t, 'channels'),
-      k: kernel.read(k!, t, 'numbers'),
-      q: kernel.read(q!, t, 'numbers'),
-    }),
+    (t) => kernel.readEach(t, { s: s!, v: v!, dY: dY! }, { k: k!, q: q! }),
     [kernel.readStates(given!), none, none],
     false,
     (t, now, [h, dh, dA]) => {
@@ -76,13 +65,7 @@ function backKernel(shape: ScanShape, elements: Elements): Kernel {
   const [dV, dK, written, dState] = kernel.arrays(['f32', 'f32', 'f32', 'f32']);
   const rates = kernel.rates(rate!);
   const [end] = kernel.tokens(
-    (t) => ({
-      s: kernel.read(s!, t, 'channels'),
-      v: kernel.read(v!, t, 'channels'),
-      dY: kernel.read(dY!, t, 'channels'),
-      k: kernel.read(k!, t, 'numbers'),
-      q: kernel.read(q!, t, 'numbers'),
-    }),
+    (t) => kernel.readEach(t, { s: s!, v: v!, dY: dY! }, { k: k!, q: q! }),
     [kernel.readStates(dLast!)],
     true,
     (t, now, [later]) => {
