@@ -16,8 +16,8 @@ const PRESENCE = 5000;
 const LIFETIME = 86_400;
 /** Milliseconds between two looks whether a process has failed. */
 const WATCH = 2000;
-/** Milliseconds that a command may take where nobody has been met, and for a run, which outlasts a restart of the store. */
-const PATIENCE = { meeting: 10_000, run: 60_000 };
+/** Of a run, which outlasts a restart of the store. */
+const RUN_PATIENCE = { command: 60_000, retries: null };
 
 /** A group whose processes have all been met. */
 export class Group implements ProcessGroup {
@@ -46,22 +46,11 @@ export class Group implements ProcessGroup {
    */
   static async meet(options: ProcessOptions): Promise<Group> {
     const { place, name } = placeOf(options.coordinator);
-    const { Redis } = await import('iovalkey');
-    const connect = (commandTimeout: number, maxRetriesPerRequest: number | null): Redis => {
-      const client = new Redis(place, {
-        lazyConnect: true,
-        connectTimeout: PATIENCE.meeting,
-        commandTimeout,
-        maxRetriesPerRequest,
-      });
-      // Each command reports the failure itself.
-      client.on('error', () => {});
-      return client;
-    };
-    const client = connect(PATIENCE.meeting, 2);
+    const { connectValkey } = await import('../../platform/node/valkey.js');
+    const client = connectValkey(place);
     try {
       const id = await new Meeting(client, `heddle:run:${name}`, options).hold();
-      return new Group(options, connect(PATIENCE.run, null), place, `heddle:run:${id}:`);
+      return new Group(options, connectValkey(place, RUN_PATIENCE), place, `heddle:run:${id}:`);
     } catch (error) {
       if (error instanceof DeviceError) throw error;
       throw new DeviceError(
@@ -77,7 +66,7 @@ export class Group implements ProcessGroup {
     this.run++;
     clearInterval(this.watch);
     this.failure = new Promise((_, reject) => {
-      this.watch = setInterval(() => this.expectNoFailure().catch(reject), WATCH);
+      this.watch = setInterval(() => this.read().catch(reject), WATCH);
     });
     // It may come while nothing is waited for.
     this.failure.catch(() => {});
@@ -88,8 +77,7 @@ export class Group implements ProcessGroup {
     await this.reach((client) => client.set(this.key(`same:${what}:${this.process}`), value, 'EX', LIFETIME));
     const keys = Array.from({ length: this.processes }, (_, i) => this.key(`same:${what}:${i}`));
     for (;;) {
-      await this.expectNoFailure();
-      const values = await this.reach((client) => client.mget(...keys));
+      const values = await this.read(...keys);
       const other = values.findIndex((found) => found !== null && found !== value);
       if (other >= 0)
         throw new DeviceError(
@@ -102,9 +90,9 @@ export class Group implements ProcessGroup {
 
   async atMost(what: string, proposal?: number): Promise<number> {
     const key = this.key(`most:${what}`);
-    await this.expectNoFailure();
     if (proposal !== undefined) await this.reach((client) => client.set(key, proposal, 'EX', LIFETIME, 'NX'));
-    return Number((await this.reach((client) => client.get(key))) ?? Number.POSITIVE_INFINITY);
+    const [bound] = await this.read(key);
+    return Number(bound ?? Number.POSITIVE_INFINITY);
   }
 
   together<T>(work: Promise<T>): Promise<T> {
@@ -125,9 +113,11 @@ export class Group implements ProcessGroup {
     this.client.disconnect();
   }
 
-  private async expectNoFailure(): Promise<void> {
-    const told = await this.reach((client) => client.get(this.key('failed')));
-    if (told !== null) throw new DeviceError(told);
+  /** The values of keys. Throws what a process that has failed told. */
+  private async read(...keys: readonly string[]): Promise<(string | null)[]> {
+    const [told, ...values] = await this.reach((client) => client.mget(this.key('failed'), ...keys));
+    if (told) throw new DeviceError(told);
+    return values;
   }
 
   private key(name: string): string {
@@ -231,5 +221,5 @@ function placeOf(coordinator: string): { place: string; name: string } {
     );
   }
   const [place = '', name = ''] = coordinator.split('#');
-  return { place: place.replace(/^valkey/, 'redis'), name: name === '' ? 'default' : name };
+  return { place, name: name === '' ? 'default' : name };
 }

@@ -2,29 +2,21 @@
  * Saved states in Valkey or Redis. A value is limited to 512 MB there, so a larger state is split into parts `KEY#1`, `KEY#2`, ..., which are
  * set in one transaction; `KEY` itself has their number.
  */
-import { Redis } from 'iovalkey';
+import type { Redis } from 'iovalkey';
 import { StorageError } from '../../errors.js';
+import { connectValkey } from '../../platform/node/valkey.js';
 import type { Store } from './store.js';
 import { getThroughFile, putThroughFile } from './through-file.js';
 
 const PREFIX = 'heddle:';
 const PART_BYTES = 2 ** 26;
-/** Milliseconds after which a command fails because the store cannot be reached. */
-const PATIENCE = 10_000;
 
 /** States as values of Valkey or Redis. */
 export class ValkeyStore implements Store {
   private readonly client: Redis;
 
   constructor(place: string) {
-    this.client = new Redis(place.replace(/^valkey/, 'redis'), {
-      lazyConnect: true,
-      connectTimeout: PATIENCE,
-      commandTimeout: PATIENCE,
-      maxRetriesPerRequest: 2,
-    });
-    // Each command reports its own failure.
-    this.client.on('error', () => {});
+    this.client = connectValkey(place);
   }
 
   get(key: string): Promise<Uint8Array | undefined> {

@@ -1,7 +1,7 @@
 /** The thread with the connection to the store: it does what the callbacks' threads ask for. */
 import { setTimeout } from 'node:timers/promises';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { Redis } from 'iovalkey';
+import { connectValkey } from '../../../../platform/node/valkey.js';
 import { ERROR_CODES, type ErrorCode } from '../abi.js';
 import type { Answer, Request, StoreData } from './requests.js';
 
@@ -11,13 +11,7 @@ const PAUSE = 10;
 const LIFETIME = 86_400;
 
 const { place, prefix, ports } = workerData as StoreData;
-const client = new Redis(place, {
-  maxRetriesPerRequest: null,
-  commandTimeout: 60_000,
-  connectTimeout: 10_000,
-});
-// Each command reports the failure itself.
-client.on('error', () => {});
+const client = connectValkey(place, { command: 60_000, retries: null });
 for (const port of ports) port.on('message', (request: Request) => void serve(port, request));
 await client.ping();
 parentPort!.postMessage('ready');
