@@ -117,7 +117,7 @@ test('a refusal is one line, and leaves nothing behind', async () => {
   };
   for (const [args, message] of [
     [[server.repo], /^heddle: weavers\/loom-1b is gated, and the account of HF_TOKEN has no access/],
-    [['loom'], /^heddle: "loom" is no model's name\. Expected owner\/name/],
+    [['loom'], /^heddle: "loom" is not the name of a model\. Expected owner\/name/],
   ] as const) {
     const { code, stdout, stderr } = await heddle(['pull', ...args, '--out', folder]);
     expect(stderr).toMatch(message);

@@ -1,4 +1,4 @@
-/** Files over bad lines: what may pass is borne as long as Node bears it, and nothing is asked for without a pause or an end. */
+/** Downloads over unreliable connections: the same retries as in Node, none without a pause, and not endlessly. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readBytes } from '../platform/browser/files.js';
 import { remove } from '../platform/browser/writing.js';
@@ -21,7 +21,7 @@ afterEach(async () => {
 
 type Answer = (range: string | undefined) => Response | Promise<Response>;
 
-/** Downloads from a host that answers so, again and again with the last of them: the seconds before each request, and what came of it. */
+/** Downloads from a host with these responses, the last one repeated; returns the wait before each request in seconds, and the result. */
 async function from(
   answers: readonly Answer[],
   more: { size?: number; signal?: AbortSignal } = { size: 100 },
@@ -59,7 +59,7 @@ const rest: Answer = (range) => {
 };
 const PATIENT = [0, 1, 3, 7, 15, 31];
 
-test('an answer that ends too early is a failure, also where each begins anew', async () => {
+test('an answer that ends too early is a failure, also if each starts at byte 0', async () => {
   const again = await from([first(40)]);
   expect(again.result).toMatch(
     /^HubError: weights could not be loaded from host: the answer ended after 40 of 100 bytes/,
@@ -72,7 +72,7 @@ test('an answer that ends too early is a failure, also where each begins anew', 
   expect(await readBytes(PATH)).toEqual(WHOLE);
 });
 
-test('a connection that breaks off goes on from there', async () => {
+test('a connection that breaks off is resumed', async () => {
   const broken: Answer = () =>
     new Response(
       new ReadableStream({
@@ -89,7 +89,7 @@ test('a connection that breaks off goes on from there', async () => {
   });
 });
 
-test('a host that is busy is asked again, after as long as it wants', async () => {
+test('a host that is busy is asked again after the wait that it asks for', async () => {
   const { result, asked } = await from([status(503, { 'retry-after': '7' }), status(429), status(500), rest]);
   expect(result).toBe('true');
   expect(asked).toEqual([0, 7, 9, 13]);
@@ -101,7 +101,7 @@ test('a host that is busy is asked again, after as long as it wants', async () =
   expect((await from([status(502)])).asked).toEqual(PATIENT);
 });
 
-test('what does not pass is told at once', async () => {
+test('a permanent failure is thrown at once', async () => {
   const missing = await from([status(404)]);
   expect(missing.result).toMatch(/^HubError: host does not give weights \(404\)/);
   expect(missing.asked).toEqual([0]);
@@ -110,7 +110,7 @@ test('what does not pass is told at once', async () => {
   expect(nobody.asked).toEqual([0]);
 });
 
-test('more than the whole is another file, which may have no end', async () => {
+test('a response longer than the file is refused, even if it is endless', async () => {
   let left = 0;
   const endless: Answer = () =>
     new Response(
@@ -126,7 +126,7 @@ test('more than the whole is another file, which may have no end', async () => {
   expect(asked.length).toBe(2);
 });
 
-test('who aborts while it waits is heard at once', async () => {
+test('an abort during a wait takes effect at once', async () => {
   const controller = new AbortController();
   const busy: Answer = () => {
     setTimeout(() => controller.abort(new Error('enough')), 500);

@@ -1,6 +1,6 @@
 /**
- * Files over the network into the browser's own storage: what has come stays there when the tab is closed, the rest is asked
- * for, and all of it is checked before it counts.
+ * Downloads files into the browser's private file system. Received bytes stay there when the tab is closed, the rest is
+ * requested later, and the complete file is checked before it is used.
  */
 import { dirname, inWords, makeFolder, readText, statsOf, writeFileAtomic } from '#platform';
 import { HubError, StorageError } from '../errors.js';
@@ -8,28 +8,28 @@ import { blobOf, placeOf, remove, type Writer } from '../platform/browser/storag
 import { ask, passing } from './patience.js';
 import { type Hasher, hasherOf, type Sum } from './sum.js';
 
-/** A file to be had. */
+/** A file to download. */
 export interface Wanted {
   readonly name: string;
   readonly url: string;
-  /** Where it is to lie. */
+  /** The path to store it at. */
   readonly path: string;
-  /** As far as somebody has told. */
+  /** In bytes, if known. */
   readonly size?: number;
   readonly sum?: Sum;
-  /** Nothing is wrong where the host does not have it. */
+  /** If true, it is no error that the host does not have it. */
   readonly isOptional?: boolean;
 }
 
-/** How a file is downloaded. */
+/** Options of `download`. */
 export interface DownloadOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
-  /** `loaded` bytes are there, of `total`, where that is known. */
+  /** Called with the bytes present and the total size if it is known. */
   readonly onBytes?: (loaded: number, total: number | undefined) => void;
 }
 
-/** Loads a file; false where the host does not have one that is optional. Throws `HubError`, `StorageError`, or the signal's reason. */
+/** Downloads a file; false if it is optional and the host does not have it. Throws `HubError`, `StorageError`, or the signal's reason. */
 export async function download(wanted: Wanted, options: DownloadOptions = {}): Promise<boolean> {
   const { path, name } = wanted;
   await makeFolder(dirname(path));
@@ -47,7 +47,7 @@ export async function download(wanted: Wanted, options: DownloadOptions = {}): P
       await part.discard();
     } catch (thrown) {
       const error = inWords(path, thrown);
-      // A part that did not fit is deleted, so that it takes no room.
+      // A part file that did not fit is deleted to free its space.
       if (error instanceof StorageError) await part.discard();
       else part.close();
       throw error;
@@ -60,12 +60,12 @@ export async function download(wanted: Wanted, options: DownloadOptions = {}): P
   }
 }
 
-/** Appends what is missing, over as many connections as that takes; false where there is no such file. */
+/** Appends what is missing, over as many connections as it takes; false if there is no such file. */
 async function fill(part: Part, wanted: Wanted, options: DownloadOptions): Promise<boolean> {
   if (wanted.size !== undefined && part.size === wanted.size) return true;
   const { headers, signal, onBytes } = options;
   let most = part.size;
-  // An answer from the beginning brings nothing as long as it has no more than there was.
+  // A response from the start is progress only beyond the bytes that an earlier attempt had reached.
   const gained = (): number => {
     most = Math.max(most, part.size);
     return most;
@@ -75,7 +75,7 @@ async function fill(part: Part, wanted: Wanted, options: DownloadOptions): Promi
     { headers: () => ({ ...headers, ...part.asksForRest }), signal, gained },
     async (response) => {
       const { status, ok } = response;
-      // Hosts that list nothing answer 403 for what they do not have.
+      // Hosts without directory listings answer 403 for a missing file.
       if ([401, 403, 404, 410].includes(status) && wanted.isOptional) return false;
       if (status === 416 && part.size > 0) return true;
       if (!ok) throw passing(wanted, response) ?? refusal(wanted, response);
@@ -96,13 +96,13 @@ function refusal({ name, url }: Wanted, { status }: Response): HubError {
   return new HubError(`${host} does not give ${name} (${status})${gated}. Check the address.`);
 }
 
-/** What is known of a part without a checksum: the ETag by which the host tells whether it is still the same file. */
+/** What identifies a part file without a checksum: the ETag, by which the host tells whether the file has changed. */
 interface Begun {
   readonly etag: string | undefined;
   readonly total: number | undefined;
 }
 
-/** The bytes that have come so far, under a name beside the file's own. */
+/** A part file with the bytes received so far, beside the final path. */
 class Part {
   private constructor(
     private readonly wanted: Wanted,
@@ -113,7 +113,7 @@ class Part {
   ) {}
 
   static async open(wanted: Wanted): Promise<Part> {
-    // The checksum in the name makes sure that what was begun belongs to these very bytes.
+    // The checksum in the name ensures that the part belongs to this version of the file.
     const path = `${wanted.path}.${wanted.sum?.hex.slice(0, 16) ?? 'unsigned'}.part`;
     try {
       const { volume } = await placeOf(path);
@@ -170,7 +170,7 @@ class Part {
     this.hasher = hasherOf(this.wanted.sum, this.wanted.size);
   }
 
-  /** Notes what an answer says of the file as a whole. Throws `HubError` for another size than was told. */
+  /** Records the file's ETag and size from a response. Throws `HubError` if the size differs from the listed one. */
   async expect({ headers, status }: Response): Promise<void> {
     const encoded = headers.get('content-encoding') !== null;
     const told = headers.get('content-length');
@@ -183,20 +183,20 @@ class Part {
       );
     }
     if (this.wanted.sum) return;
-    // Only a strong one says that the bytes are the same.
+    // Only a strong ETag guarantees identical bytes.
     const etag = headers.get('etag');
     this.begun = { etag: etag?.startsWith('"') ? etag : undefined, total };
     await writeFileAtomic(`${this.path}.json`, JSON.stringify(this.begun));
   }
 
-  /** Appends an answer. Throws `StorageError` where there is no more room, and a `TypeError` where not all came that was to come. */
+  /** Appends a response. Throws `StorageError` if there is too little space, and `TypeError` if the response ended early. */
   async take(body: ReadableStream<Uint8Array>, onBytes: () => void): Promise<void> {
     const reader = body.getReader();
     try {
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
         this.append(next.value);
         onBytes();
-        // More than the whole file is another one, which may have no end.
+        // A longer response is another file, possibly endless.
         if (this.total !== undefined && this.length > this.total) return;
       }
     } finally {
@@ -224,7 +224,7 @@ class Part {
     this.writer.close();
   }
 
-  /** Gives the file its own name. */
+  /** Renames the part to the final path. */
   async place(): Promise<void> {
     this.close();
     const { volume } = await placeOf(this.path);
@@ -236,7 +236,7 @@ class Part {
     try {
       this.close();
     } catch {
-      // Whether it could be written to its end is of no matter any more.
+      // The part is deleted, so a failed write does not matter.
     }
     await remove(this.path);
     await remove(`${this.path}.json`);
@@ -248,7 +248,7 @@ async function begunOf(path: string): Promise<Begun | undefined> {
   return text === undefined ? undefined : (JSON.parse(text) as Begun);
 }
 
-/** Whether a file is there whole, with the bytes that are wanted. */
+/** Whether the complete file with the expected size and checksum is at its path. */
 export async function isLoaded({ path, size, sum }: Omit<Wanted, 'name' | 'url'>): Promise<boolean> {
   const stats = await statsOf(path).catch(() => undefined);
   if (stats?.kind !== 'file' || (size !== undefined && stats.size !== size)) return false;

@@ -1,9 +1,9 @@
-/** What a page remembers of the worker's objects, so that it need not ask. */
+/** The properties of the worker's objects that the page caches. */
 import type { ChatTurn } from '../generate/index.js';
 import type { Fingerprint } from '../models/index.js';
 import type { ChatMessage, GenerationConfig } from '../text/index.js';
 
-/** What a page knows of a model without asking its worker. */
+/** The cached properties of a model. */
 export interface ModelFacts {
   /** The model's `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -11,49 +11,49 @@ export interface ModelFacts {
   readonly pattern: string;
   readonly vocabSize: number;
   readonly maxPositionEmbeddings: number | undefined;
-  /** How many there are. */
+  /** Number of parameters. */
   readonly parameters: number;
   readonly fingerprint: Fingerprint;
   readonly endOfText: number | undefined;
-  /** How the model says to sample, where it does. */
+  /** The sampling settings of the model's generation config. */
   readonly sampling: Pick<GenerationConfig, 'temperature' | 'topK' | 'topP' | 'repetitionPenalty'>;
 }
 
-/** What the page knows of a session in the worker. */
+/** The cached properties of a session. */
 export interface SessionFacts {
   readonly bytes: number;
-  /** The tokens from this one on. */
+  /** The position of the first of `tokens`. */
   readonly from: number;
   readonly tokens: readonly number[];
 }
 
-/** What the page knows of a chat in the worker. */
+/** The cached properties of a conversation. */
 export interface ChatFacts extends SessionFacts {
   readonly messages: readonly ChatMessage[];
   readonly turn: ChatTurn | undefined;
 }
 
-/** What the page knows of a snapshot in the worker. */
+/** The cached properties of a snapshot. */
 export interface SnapshotFacts {
   readonly bytes: number;
   readonly length: number;
 }
 
-/** A state that the browser keeps, beyond the page's life. */
+/** A state stored in the browser. */
 export interface KeptState {
   readonly id: string;
   readonly name: string | null;
   /** Seconds since 1970. */
   readonly created: number;
-  /** How many it has read and written. */
+  /** Number of tokens read and written. */
   readonly tokens: number;
-  /** Of its file. */
+  /** Size of its file. */
   readonly bytes: number;
-  /** The state that it is a copy of, or that its conversation went on from. */
+  /** The state that it was copied from, or that its conversation continued from. */
   readonly parent: string | null;
-  /** The conversation that it is the state of, where there is one. */
+  /** The messages of its conversation; empty if it has none. */
   readonly messages: readonly ChatMessage[];
 }
 
-/** What is said of a state when it is kept. */
+/** Metadata to store with a state. */
 export type AboutState = Partial<Pick<KeptState, 'name' | 'parent' | 'messages'>>;

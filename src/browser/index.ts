@@ -1,4 +1,4 @@
-/** Models in a browser's tab: loaded into the browser's own storage, run by WebAssembly in a worker of the page. */
+/** Models in a browser's tab: stored in the browser's private file system, and run by WebAssembly in a worker. */
 import type { LoadOptions } from '../generate/index.js';
 import type { TrainingEvent, TrainingResult } from '../train/index.js';
 import type { TabModel } from './model.js';
@@ -39,16 +39,16 @@ export type { TabTraining } from './training.js';
 
 /** How `loadModel` loads a model into a tab. */
 export interface TabLoadOptions extends StoreOptions, Pick<LoadOptions, 'quantize' | 'cache'> {
-  /** Threads that compute: by default one for each processor where the page is isolated, and always one where it is not. */
+  /** Threads that compute: by default one per processor if the page is cross-origin isolated; always one if it is not. */
   readonly threads?: number;
-  /** Makes the worker, where a page has its script at another address; by default it lies beside this one. */
+  /** Creates the worker; needed if its script is not at its default address beside this module. */
   readonly worker?: () => Worker;
 }
 
 /**
- * Loads a model into a worker of its own: from a folder on a web host, from files that a person gives, or from a repository. What came over the network is
- * kept in the browser's own storage, and the next time read from there without a request. Throws `HubError` where it cannot be
- * had, `StorageError` where there is no room, and what `loadModel` of Node throws.
+ * Loads a model into a worker of its own, from a folder on a web host, files that the user chose, or a repository. Downloaded files are
+ * stored in the browser's private file system and read from there the next time, without a request. Throws `HubError` when the model
+ * cannot be downloaded, `StorageError` when there is no space, and the errors of Node's `loadModel`.
  */
 export async function loadModel(source: Source, options: TabLoadOptions = {}): Promise<TabModel> {
   const plain = await plainSource(source);
@@ -62,37 +62,37 @@ export async function loadModel(source: Source, options: TabLoadOptions = {}): P
   }
 }
 
-/** Models that the browser keeps for this site, whole or in part, and the bytes that they take. */
+/** Models stored by the browser for this site, also partly downloaded ones, with their sizes. */
 export function keptModels(): Promise<KeptModel[]> {
   return once('keptModels');
 }
 
-/** Removes what the browser keeps of a model, also a part of it. Nothing happens where it keeps none. */
+/** Removes a stored model, also a partly downloaded one. Does nothing if it is not stored. */
 export async function forgetModel(source: string | URL | Repository | Hosted | KeptModel): Promise<void> {
   const isKept = typeof source === 'object' && 'source' in source;
   await once('forget', isKept ? { ...source, kind: 'kept' } : await plainSource(source));
 }
 
 /**
- * Trains a model in a worker, and leaves it in the browser's own storage, from where `loadModel({ run })` loads it. It is the
- * `train` of Node: the same text and settings give the same losses. Throws `TrainingError` where the name is taken or another
- * tab trains the run, and what `train` throws.
+ * Trains a model in a worker and stores it in the browser's private file system, from where `loadModel({ run })` loads it. It is the
+ * `train` of Node: the same text and settings give the same losses. Throws `TrainingError` when the name is taken or another
+ * tab trains the run, and the errors of `train`.
  */
 export async function train(training: TabTraining): Promise<TrainingResult> {
   return once('trainRun', training);
 }
 
-/** The names of the runs that the browser keeps. */
+/** The names of the stored runs. */
 export function trainedRuns(): Promise<string[]> {
   return once('runs');
 }
 
-/** What a run has told so far, also in earlier visits: its events, in order. */
+/** The events of a run in order, also those of earlier visits. */
 export function runLog(name: string): Promise<TrainingEvent[]> {
   return once('runLog', name);
 }
 
-/** A run's folder, with its model and its log, as a tar archive. Throws `CheckpointError` where it has no model yet. */
+/** A run's folder, with its model and its log, as a tar archive. Throws `CheckpointError` if it has no model yet. */
 export function downloadRun(name: string): Promise<Blob> {
   return once('runArchive', name);
 }

@@ -1,4 +1,4 @@
-/** A model, its sessions and their snapshots, in a worker of the page. They answer as those of Node do. */
+/** A model, its sessions and their snapshots, in a worker of the page. They have the same methods as Node's, but asynchronous. */
 import type {
   ChatOpenOptions,
   ChatPiece,
@@ -17,16 +17,16 @@ import type { ChatMessage } from '../text/index.js';
 import type { AboutState, ChatFacts, KeptState, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { type Connection, Remote, type Types } from './remote.js';
 
-/** What cannot be handed to a worker: functions that change logits. */
+/** Generation options without `steering`, whose functions cannot be sent to a worker. */
 export type TabGenerateOptions = Omit<GenerateOptions, 'steering'>;
 
-/** A fork where it stands after it has written, and why it ended. */
+/** A fork after it has generated, and why it ended. */
 export interface WrittenTabFork {
   readonly session: TabSession;
   readonly reason: StopReason;
 }
 
-/** See `ChatOpenOptions`. Conversations with a model share what they have read. */
+/** See `ChatOpenOptions`. Conversations with a model share cached prefixes. */
 export type TabChatOptions = Omit<ChatOpenOptions, 'cache' | 'after'> & { readonly after?: TabSnapshot };
 
 /** See `LanguageModel`. */
@@ -35,16 +35,16 @@ export class TabModel extends Remote<ModelFacts> {
     return this.facts;
   }
 
-  /** A new session: it has read nothing. */
+  /** A new session: with no tokens read. */
   session(): TabSession {
     const id = this.connection.newName();
     const session = new TabSession(this.connection, id, { bytes: 0, from: 0, tokens: [] });
-    // What is asked of the session comes after this; where it fails, so does that.
+    // Later calls of the session arrive after this one; if this one fails, they fail too.
     this.connection.call(this.id, 'session', [], id).catch(() => {});
     return session;
   }
 
-  /** A conversation with the model, as `ChatSession.open` opens it in Node: undefined where it has no chat template. */
+  /** A conversation with the model, as `ChatSession.open` opens it in Node: undefined if it has no chat template. */
   chat(options: TabChatOptions & { readonly lines: true }): Promise<TabChat>;
   chat(options?: TabChatOptions): Promise<TabChat | undefined>;
   chat(options: TabChatOptions = {}): Promise<TabChat | undefined> {
@@ -55,7 +55,7 @@ export class TabModel extends Remote<ModelFacts> {
     return this.connection.call(0, 'encode', [this, text]);
   }
 
-  /** See `Tokenizer.encodeFromStart`: what a session reads of its first text, and a trace of one should have. */
+  /** See `Tokenizer.encodeFromStart`: the tokens that a session reads for its first text; use it for a trace too. */
   encodeFromStart(text: string): Promise<number[]> {
     return this.connection.call(0, 'encodeFromStart', [this, text]);
   }
@@ -79,44 +79,44 @@ export class TabModel extends Remote<ModelFacts> {
     return this.call('trace', ids, options);
   }
 
-  /** A saved state: what `toBlob` gave here, or a file that Node has written. Throws `SnapshotError` as `loadSnapshot` does. */
+  /** A saved state: from `toBlob`, or a file written by Node. Throws `SnapshotError` as `loadSnapshot` does. */
   loadSnapshot(file: Blob): Promise<TabSnapshot> {
     return this.connection.call(0, 'loadState', [this, file]);
   }
 
-  /** The model's states that the browser keeps, the newest first: also those of earlier visits. */
+  /** The model's stored states, newest first, also those of earlier visits. */
   keptStates(): Promise<KeptState[]> {
     return this.connection.call(0, 'keptStates', [this]);
   }
 
-  /** One of them; conversations with the model go on from it without reading it again. Throws `UnknownStateError`, and as `loadSnapshot`. */
+  /** Loads a stored state; a conversation can continue from it without reading its tokens again. Throws `UnknownStateError` and the errors of `loadSnapshot`. */
   keptState(id: string): Promise<TabSnapshot> {
     return this.connection.call(0, 'keptState', [this, id]);
   }
 
-  /** A copy of a kept state, to be named or deleted by itself. Throws `UnknownStateError`. */
+  /** Copies a stored state under a new id. Throws `UnknownStateError`. */
   forkState(id: string, name: string | null = null): Promise<KeptState> {
     return this.connection.call(0, 'forkState', [this, id, name]);
   }
 
-  /** Throws `UnknownStateError`. */
+  /** Renames a stored state. Throws `UnknownStateError`. */
   nameState(id: string, name: string | null): Promise<KeptState> {
     return this.connection.call(0, 'nameState', [this, id, name]);
   }
 
-  /** Throws `UnknownStateError`. */
+  /** Deletes a stored state. Throws `UnknownStateError`. */
   deleteState(id: string): Promise<void> {
     return this.connection.call(0, 'deleteState', [this, id]);
   }
 
-  /** Frees the model; the worker ends with it. */
+  /** Frees the model and terminates the worker. */
   async dispose(): Promise<void> {
     await this.call('dispose');
     this.connection.end();
   }
 }
 
-/** What writes: it remembers its tokens. */
+/** A session or conversation, with the tokens that it has read and written. */
 abstract class Writer<Facts extends SessionFacts> extends Remote<Facts> {
   private readonly all: number[] = [];
 
@@ -130,7 +130,7 @@ abstract class Writer<Facts extends SessionFacts> extends Remote<Facts> {
     return this.all;
   }
 
-  /** Bytes that this sequence's state takes, after the last call. */
+  /** Size of the state in bytes, after the last call. */
   get bytes(): number {
     return this.facts.bytes;
   }
@@ -141,14 +141,14 @@ abstract class Writer<Facts extends SessionFacts> extends Remote<Facts> {
     return facts;
   }
 
-  /** What a method of the worker's object writes, piece by piece. Who stops listening interrupts it. */
+  /** Streams the pieces of a generating method. Ending the iteration interrupts the generation. */
   protected async *written<Piece, Result>(
     method: string,
     ...args: readonly unknown[]
   ): AsyncGenerator<Piece, Result> {
     const { connection } = this;
     const writing = connection.newName();
-    // What a piece has changed is told of the writer.
+    // Each piece also updates the facts of this object.
     connection.follow(writing, (facts) => this.take(facts as Facts));
     try {
       await connection.call(0, 'write', [this, method, args], writing);
@@ -211,7 +211,7 @@ export class TabChat extends Writer<ChatFacts> {
     return this.facts.messages;
   }
 
-  /** What the last answer took; undefined before there was one. */
+  /** Tokens and times of the last answer; undefined before the first. */
   get turn(): ChatTurn | undefined {
     return this.facts.turn;
   }
@@ -266,12 +266,12 @@ export class TabSnapshot extends Remote<SnapshotFacts> {
     return this.facts.length;
   }
 
-  /** Keeps the state in the browser, for later visits too: see `TabModel.keptState`. Throws `StorageError` where there is no room. */
+  /** Stores the state in the browser, also for later visits: see `TabModel.keptState`. Throws `StorageError` if there is too little space. */
   keep(about: AboutState = {}): Promise<KeptState> {
     return this.connection.call(0, 'keepState', [this, about]);
   }
 
-  /** The state as a file, as `Snapshot.save` writes it: to download, to open in Node. */
+  /** The state in the file format of `Snapshot.save`, which Node can load. */
   toBlob(): Promise<Blob> {
     return this.connection.call(0, 'stateFile', [this]);
   }
@@ -282,7 +282,7 @@ export class TabSnapshot extends Remote<SnapshotFacts> {
   }
 }
 
-/** Which class of the page stands for which object of the worker. */
+/** The page's class for each type of object of the worker. */
 export const TYPES: Types = {
   model: (connection, id, facts) => new TabModel(connection, id, facts),
   session: (connection, id, facts: SessionFacts) => new TabSession(connection, id, facts),

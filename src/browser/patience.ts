@@ -1,4 +1,4 @@
-/** Requests of a tab, which bear with a bad line as those of Node do. */
+/** Requests of a tab, with the same retries as in Node. */
 import { HubError } from '../errors.js';
 import {
   askedWait,
@@ -10,24 +10,24 @@ import {
   whenAgain,
 } from '../hub/patience.js';
 
-/** What is asked for: what people call it, and its address. */
+/** What is requested: its name in error messages, and its address. */
 export interface Asked {
   readonly name: string;
   readonly url: string;
 }
 
-/** How it is asked for. */
+/** Options of `ask`. */
 export interface Attempts {
-  /** Those of each request, which may ask for what is missing by then. */
+  /** The headers of the next request; a `Range` may depend on the bytes received by then. */
   readonly headers: () => Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
-  /** How many bytes the attempts have come forward, in all. */
+  /** Bytes that all attempts together have received. */
   readonly gained?: () => number;
 }
 
 /**
- * Asks for something until `take` has taken it from an answer, as long as what it fails with may pass: a connection that breaks off, which
- * is a `TypeError`, or a `Transient`. Throws `HubError` where it does not pass, the signal's reason, and whatever else `take` throws.
+ * Requests something until `take` has processed a response, with retries after a broken connection (a `TypeError`) or a `Transient`.
+ * Throws `HubError` when no retry is left, the signal's reason when it is aborted, and any other error of `take`.
  */
 export function ask<T>(
   { name, url }: Asked,
@@ -39,7 +39,7 @@ export function ask<T>(
   const attempt = async (): Promise<T> => {
     signal?.throwIfAborted();
     try {
-      // What the browser's cache holds may be older than what the host has, and what comes is kept elsewhere.
+      // The browser's HTTP cache may be outdated, and the files are stored elsewhere anyway.
       const response = await fetch(url, { cache: 'no-store', headers: headers(), ...(signal && { signal }) });
       isReached = true;
       return await take(response);
@@ -47,7 +47,7 @@ export function ask<T>(
       signal?.throwIfAborted();
       if (!(error instanceof TypeError)) throw error;
       const given = isReached
-        ? `${name} could not be loaded from ${host}: ${error.message}. What has come is kept: load it again to go on.`
+        ? `${name} could not be loaded from ${host}: ${error.message}. What was received is kept: load it again to resume.`
         : `${host} could not be reached for ${name}: ${error.message}. Check the connection, and whether the host lets other sites read its files (CORS).`;
       throw new Transient(error.message, new HubError(given, { cause: error }));
     }
@@ -56,22 +56,22 @@ export function ask<T>(
     patience: PATIENCE,
     signal,
     ...(gained && { gained }),
-    // Before anything has answered there is probably no network, or no permission, and no use in trying again.
+    // If no request was ever answered, the network or a permission is probably missing, and a retry is useless.
     isHopeless: () => !isReached || !navigator.onLine,
   });
 }
 
-/** The error for an answer that is no success: a `Transient` for one that may pass; undefined for one that means something of its own. */
+/** The error for a failed response: a `Transient` if a retry may succeed; undefined for a status that the caller must interpret. */
 export function passing(
   { name, url }: Asked,
   { status, headers, redirected }: Response,
 ): Transient | undefined {
-  // A link that the host gave may have run out; the next attempt gets a new one.
+  // A signed link that the host redirected to may have expired; the next attempt gets a new one.
   if (!isPassing(status) && !(status === 403 && redirected)) return undefined;
   const { host } = new URL(url);
   const wait = askedWait(headers);
   const given = new HubError(
-    `${name} could not be loaded: ${host} ${statusInWords(status)}. What has come is kept: load it again ${whenAgain(wait)}.`,
+    `${name} could not be loaded: ${host} ${statusInWords(status)}. What was received is kept: load it again ${whenAgain(wait)}.`,
   );
   return new Transient(`${host} answered with status ${status}`, given, wait);
 }

@@ -1,4 +1,4 @@
-/** What a page lends its worker with a call is let go of when the call, or what it has made, is over. */
+/** The functions and signals of a call are released when the call, or the object that it created, has ended. */
 import { getEventListeners } from 'node:events';
 import { expect, test, vi } from 'vitest';
 import { Connection, type Request, serve } from './remote.js';
@@ -8,7 +8,7 @@ interface Given {
   readonly tell?: (text: string) => void;
 }
 
-/** A page and its worker, in one thread. */
+/** A page and its worker in one thread. */
 function connected(root: object) {
   const requests: Request[] = [];
   const worker = {
@@ -28,7 +28,7 @@ function connected(root: object) {
 
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length;
 
-test('signals and functions of a call are let go of when it has been answered', async () => {
+test('signals and functions of a call are released when it has been answered', async () => {
   const all: Given[] = [];
   const { connection, worker, requests } = connected({
     async read(given: Given) {
@@ -50,7 +50,7 @@ test('signals and functions of a call are let go of when it has been answered', 
   all[0]!.tell!('afterwards');
   expect(told).toEqual(Array(3).fill('while it lasts'));
 
-  // The worker does not know them any more either.
+  // The worker has released them too.
   const numbers = requests.flatMap((request) =>
     request.kind === 'call' ? [(request.args[0] as { signal: { id: number } }).signal.id] : [],
   );
@@ -58,7 +58,7 @@ test('signals and functions of a call are let go of when it has been answered', 
   expect(all.map(({ signal }) => signal.aborted)).toEqual([false, false, false, false]);
 });
 
-test('those of a call that makes an object last as long as that', async () => {
+test('those of a call that makes an object are kept as long as that object', async () => {
   const all: Given[] = [];
   const { connection } = connected({
     write(given: Given) {
@@ -96,7 +96,7 @@ test('those of a call that makes an object last as long as that', async () => {
   expect(told.length).toBe(3);
 });
 
-test('all are let go of when the worker ends', async () => {
+test('all are released when the worker ends', async () => {
   const { connection } = connected({ wait: () => new Promise(() => {}), write: () => ({}) });
   const { signal } = new AbortController();
   const waiting = connection.call(0, 'wait', [{ signal }]);

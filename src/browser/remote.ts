@@ -1,7 +1,7 @@
 /**
- * How a page calls objects that live in a worker. What is plain data is copied. In place of anything else that is handed over
- * stands a number: for an object of the worker, for a function of the page that the worker calls back, for a signal. Functions and signals
- * are the worker's until the call has been answered; those of a call that makes an object, which goes on using them, as long as that object.
+ * Remote calls from a page to objects in a worker. Plain data are copied. Any other value is replaced by a number: an object of
+ * the worker, a function of the page that the worker calls back, or a signal. The worker may use functions and signals until the call
+ * has been answered; if the call creates an object, which keeps using them, until that object is released.
  */
 import * as errors from '../errors.js';
 
@@ -17,7 +17,7 @@ export type Request =
     }
   | { readonly kind: 'abort'; readonly signal: number; readonly reason: unknown };
 
-/** From the worker: what a call gave, or a function to be called. */
+/** From the worker: the result of a call, or a callback to be called. */
 export type Answer =
   | { readonly kind: 'value'; readonly id: number; readonly value: unknown; readonly facts: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly error: unknown; readonly facts: unknown }
@@ -25,7 +25,7 @@ export type Answer =
 
 /** The placeholder of a value that cannot be copied between threads. */
 class Stand {
-  /** Survives copying, which a class does not. */
+  /** Marks a placeholder; unlike the class, it survives structured cloning. */
   readonly heddle = true;
 
   constructor(
@@ -40,7 +40,7 @@ function isStand(value: object): value is Stand {
   return 'heddle' in value && 'what' in value;
 }
 
-/** A copy of plain data in which `change` has replaced what it gives something for. */
+/** A copy of plain data in which each value for which `change` returns something is replaced by that. */
 function mapped(value: unknown, change: (value: object) => unknown): unknown {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return value;
   const changed = change(value);
@@ -65,7 +65,7 @@ export abstract class Remote<Facts = undefined> {
     this.facts = this.changed(facts);
   }
 
-  /** What a page remembers of an object, after a call has told it anew. */
+  /** Updates the facts of an object after a call; returns those to store. */
   protected changed(facts: Facts): Facts {
     return facts;
   }
@@ -75,14 +75,14 @@ export abstract class Remote<Facts = undefined> {
   }
 }
 
-/** Makes the page's object of a type that the worker has named. */
+/** Creates the page's proxy of an object, by the type's name. */
 export type Types = Readonly<
   Record<string, (connection: Connection, id: number, facts: never) => Remote<unknown>>
 >;
 
 type Release = () => void;
 
-/** The page's end. */
+/** The page's end of the connection. */
 export class Connection {
   private calls = 0;
   private names = 0;
@@ -90,7 +90,7 @@ export class Connection {
     number,
     { resolve(value: unknown): void; reject(error: unknown): void; target: number; lent: Release[] }
   >();
-  /** What objects of the worker use, by their names. */
+  /** The functions that release what each object of the worker uses, by its number. */
   private readonly lent = new Map<number, Release[]>();
   private readonly callbacks = new Map<number, (...args: unknown[]) => void>();
   private readonly followers = new Map<number, (facts: unknown) => void>();
@@ -108,7 +108,7 @@ export class Connection {
     };
   }
 
-  /** Calls a method of an object of the worker. With `as`, its result is to be called so, and is not told. */
+  /** Calls a method of an object of the worker. With `as`, the result gets this number, and is not sent back. */
   call<T>(target: number, method: string, args: readonly unknown[], as?: number): Promise<T> {
     if (this.ended) return Promise.reject(this.ended);
     const id = ++this.calls;
@@ -124,7 +124,7 @@ export class Connection {
     });
   }
 
-  /** A number for an object that a call is going to make: those that the worker gives are positive. */
+  /** A number for an object that a call will create. It is negative; those that the worker assigns are positive. */
   newName(): number {
     return --this.names;
   }
@@ -133,7 +133,7 @@ export class Connection {
     this.followers.set(id, follower);
   }
 
-  /** Lets go of what belongs to an object that is not called any more. */
+  /** Releases what belongs to an object that is no longer used. */
   forget(id: number): void {
     this.followers.delete(id);
     for (const release of this.lent.get(id) ?? []) release();
@@ -145,7 +145,7 @@ export class Connection {
     this.close(new errors.DeviceError('the model was disposed of: load it again'));
   }
 
-  /** Ends the worker; whatever waits for it is told `why`. */
+  /** Terminates the worker; pending calls are rejected with `why`. */
   close(why: Error): void {
     this.ended ??= why;
     this.worker.terminate();
@@ -161,7 +161,7 @@ export class Connection {
     this.worker.postMessage(request);
   }
 
-  /** `lent` gets what is to be done when the worker does not use them any more. */
+  /** Appends to `lent` a function to call when the worker no longer uses the value. */
   private packed(value: unknown, lent: Release[]): unknown {
     return mapped(value, (item) => {
       if (item instanceof Remote) return new Stand('object', item.id);
@@ -205,19 +205,19 @@ export class Connection {
   }
 }
 
-/** What the worker knows of its objects. */
+/** Describes the worker's objects. */
 export interface Served {
-  /** The type's name of what is handed over by a number; undefined for plain data. */
+  /** The name of an object's type, if it is passed by number; undefined for plain data. */
   typeOf(value: object): string | undefined;
-  /** What the page is to remember of an object, after a method of it was called. */
+  /** The facts of an object that the page stores after a call of one of its methods. */
   factsOf(value: object): unknown;
 }
 
-/** The worker's end: answers calls of `root`, which is object 0, and of what those give. */
+/** The worker's end: serves calls of `root`, which is object 0, and of the objects that those return. */
 export function serve(root: object, { typeOf, factsOf }: Served): void {
   const objects = new Map<number, object>([[0, root]]);
   const signals = new Map<number, AbortController>();
-  /** The signals that objects use. */
+  /** The numbers of the signals that each object uses. */
   const lent = new Map<number, number[]>();
   let names = 0;
 
@@ -229,7 +229,7 @@ export function serve(root: object, { typeOf, factsOf }: Served): void {
       return new Stand('object', names, type, factsOf(item));
     });
 
-  /** `used` gets the signals among them. */
+  /** Appends the numbers of the signals to `used`. */
   const unpacked = (value: unknown, used: number[]): unknown =>
     mapped(value, (item) => {
       if (!isStand(item)) return undefined;
@@ -278,7 +278,7 @@ function post(answer: Answer): void {
   postMessage(answer);
 }
 
-/** An error as plain data: a copy of one forgets its class. */
+/** An error as plain data, since structured cloning loses its class. */
 function told(error: unknown): unknown {
   if (!(error instanceof errors.HeddleError)) return error;
   const { name, code, message } = error;

@@ -1,36 +1,36 @@
-/** What a model is loaded from, as a page says it and as it goes to the worker. */
+/** Sources of models: as given by a page, and as sent to the worker. */
 import { ConfigError } from '../errors.js';
 
 /** A repository of Hugging Face's hub, or of another that speaks its protocol. */
 export interface Repository {
-  /** `owner/name`; with `:FORMAT` behind it a GGUF file, such as `owner/name:Q4_K_M`. */
+  /** `owner/name`; with `:FORMAT` appended, a GGUF file, such as `owner/name:Q4_K_M`. */
   readonly repository: string;
   /** A branch, a tag or a commit; `main` by default. */
   readonly revision?: string;
   /** The hub's address; Hugging Face's by default. */
   readonly hub?: string;
-  /** For repositories that are not everyone's. */
+  /** For private and gated repositories. */
   readonly token?: string;
 }
 
 /** A folder on a web host, or a GGUF file there. */
 export interface Hosted {
   readonly url: string;
-  /** All of its files, with their SHA-256 in hexadecimal digits; by default the usual names are tried. Without sums nothing is checked. */
+  /** All of its files, by name with the hexadecimal SHA-256, or just the names; by default the usual names are tried. Without checksums the files are not verified. */
   readonly files?: Readonly<Record<string, string>> | readonly string[];
-  /** For a host that wants a key: it is sent as `Authorization: Bearer`. */
+  /** An access token, sent as `Authorization: Bearer`. */
   readonly token?: string;
 }
 
-/** Files that a person has chosen or dropped: those of a model's folder, or one in GGUF. */
+/** Files that the user has chosen or dropped: those of a model's folder, or one in GGUF. */
 export type Given = Iterable<File> | DataTransfer;
 
-/** What a tab has trained, by the run's name. */
+/** A run that was trained in a tab, by its name. */
 export interface TrainedRun {
   readonly run: string;
 }
 
-/** A text is an address (`https://...`, or with a slash at its end or beginning), or a repository (`owner/name`). */
+/** A string is an address (`https://...`, or a path with a leading or trailing slash) or a repository (`owner/name`). */
 export type Source = string | URL | Repository | Hosted | TrainedRun | Given;
 
 /** The same as the worker gets it. */
@@ -46,7 +46,7 @@ export interface NamedFile {
   readonly file: File;
 }
 
-/** Throws `ConfigError` for what is no source. */
+/** Converts a source to plain data. Throws `ConfigError` for an invalid one. */
 export async function plainSource(source: Source): Promise<PlainSource> {
   if (source instanceof URL) return hosted({ url: source.href });
   if (typeof source === 'string') {
@@ -63,7 +63,7 @@ export async function plainSource(source: Source): Promise<PlainSource> {
   return { kind: 'files', files: modelFiles(files) };
 }
 
-/** Like `models/one/`, `./one` and `https://host/one`. */
+/** Whether a text is an address, such as `models/one/`, `./one` or `https://host/one`. */
 function isAddress(text: string): boolean {
   return /^(?:[a-z][a-z\d+.-]*:|\.{0,2}\/)/i.test(text) || text.endsWith('/');
 }
@@ -83,7 +83,7 @@ function named(file: File): Found {
   return { path: file.webkitRelativePath || file.name, file };
 }
 
-/** The files of folders that were dropped. The list lives as long as the event alone, so all is taken at once. */
+/** The files of folders that were dropped. The list is valid during the event only, so all entries are taken at once. */
 async function dropped({ items, files }: DataTransfer): Promise<Found[]> {
   const entries = [...items].flatMap((item) => item.webkitGetAsEntry?.() ?? []);
   if (entries.length === 0) return [...files].map(named);
@@ -100,7 +100,7 @@ async function filesIn(entry: FileSystemEntry): Promise<Found[]> {
   const reader = (entry as FileSystemDirectoryEntry).createReader();
   const found: Found[] = [];
   for (;;) {
-    // It gives a part of the entries at a time.
+    // `readEntries` returns the entries in batches.
     const entries = await new Promise<FileSystemEntry[]>((resolve, reject) =>
       reader.readEntries(resolve, reject),
     );
@@ -109,7 +109,7 @@ async function filesIn(entry: FileSystemEntry): Promise<Found[]> {
   }
 }
 
-/** Those of the folder that holds a config, or a GGUF file: of a training run that of its checkpoint. Throws `ConfigError`. */
+/** The files of the folder that has a config, or the GGUF file; for a training run, those of its checkpoint. Throws `ConfigError` if there is none. */
 function modelFiles(files: readonly Found[]): NamedFile[] {
   const split = files.map(({ path, file }) => {
     const at = path.lastIndexOf('/');

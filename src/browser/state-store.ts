@@ -1,4 +1,4 @@
-/** The browser's own storage as a store of states. */
+/** A store of states in the browser's private file system. */
 import {
   dirname,
   inWords,
@@ -12,7 +12,7 @@ import {
 import type { Store } from '../generate/index.js';
 import { remove, SystemError } from '../platform/browser/storage.js';
 
-/** States as files that the browser keeps. */
+/** Stores states as files of the browser's private file system. */
 export class PrivateStore implements Store {
   constructor(private readonly folder: string) {}
 

@@ -1,4 +1,4 @@
-/** Models at one address that change: visitors get what the page asks for, and nothing is asked for twice. */
+/** Models at one address that change: visitors get the files that the page requests, and nothing is downloaded twice. */
 import { createHash } from 'node:crypto';
 import { afterEach, expect, test, vi } from 'vitest';
 import { readFolder, readText } from '../platform/browser/files.js';
@@ -11,7 +11,7 @@ afterEach(() => remove('/memory/models'));
 
 const sumOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** What the host has, and what was asked for. */
+/** The files of the host, and the requests. */
 let host: Record<string, string> = {};
 let asked: string[] = [];
 vi.stubGlobal('fetch', async (url: string) => {
@@ -21,7 +21,7 @@ vi.stubGlobal('fetch', async (url: string) => {
   return text === undefined ? new Response(null, { status: 404 }) : new Response(text);
 });
 
-/** Visits a page that asks for these files by their sums: what it gets. */
+/** Loads a model of these files by their checksums, as a visit does; returns what is stored. */
 async function visit(
   files: Record<string, string>,
 ): Promise<{ files: Record<string, string>; asked: string[] }> {
@@ -37,7 +37,7 @@ async function visit(
 const A = { 'config.json': '{}', 'model.safetensors': 'one', 'chat_template.jinja': 'old' };
 const B = { 'config.json': '{}', 'model.safetensors': 'two' };
 
-test('a model that was put in the place of another reaches those who have that one', async () => {
+test('a model that replaced another at its address is downloaded by visitors who have the old one', async () => {
   host = A;
   expect(await visit(A)).toEqual({ files: A, asked: Object.keys(A) });
   host = {};
@@ -57,7 +57,7 @@ test('a visit that ends between two models leaves no mixture of them', async () 
   expect((await visit(A)).files).toEqual(A);
 });
 
-test('one that an earlier version of the page has kept, without its sums, is looked at', async () => {
+test('files stored by an earlier version of the page without checksums are verified', async () => {
   host = A;
   await visit(A);
   const note = `/memory/models/${encodeURIComponent('https://host/model/')}/.whole.json`;

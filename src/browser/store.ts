@@ -1,6 +1,6 @@
 /**
- * Models in the browser's own storage, a folder for each: loaded once, then read from there without a request. A note in the
- * folder, written last, says that it is whole. While one tab loads a model others wait for it, and then find it there.
+ * Models in the browser's private file system, one folder each: downloaded once, then read from there without a request. A note in the
+ * folder, written last, marks it as complete. While one tab downloads a model, others wait and then use its files.
  */
 import { basename, join, makeFolder, readFolder, readText, statsOf, writeFileAtomic } from '#platform';
 import { parseJson, shardsIn } from '../checkpoint/index.js';
@@ -17,30 +17,30 @@ import { type Asked, ask, passing } from './patience.js';
 import type { Hosted, NamedFile, PlainSource, Repository } from './source.js';
 import { runFolder } from './training.js';
 
-/** How far loading has come. */
+/** Progress of loading a model. */
 export interface LoadProgress {
   /** The file that is being loaded. */
   readonly file: string;
-  /** Bytes that are there, of all files, and how many that will be, where that is known. */
+  /** Bytes present of all files, and their total size if it is known. */
   readonly loaded: number;
   readonly total: number | undefined;
 }
 
-/** How a model's files are fetched and kept. */
+/** Options for downloading and storing a model's files. */
 export interface StoreOptions {
-  /** `memory` keeps nothing beyond the page's life; by default files are kept where the browser can. */
+  /** `memory` stores nothing beyond the life of the page; by default files are stored if the browser can. */
   readonly store?: 'kept' | 'memory';
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A model that is kept. */
+/** A stored model. */
 export interface KeptModel {
-  /** The address that it was loaded from, or its hub's with the repository and revision. */
+  /** The address that it was loaded from, or its hub's address with the repository and revision. */
   readonly source: string;
-  /** Of what has come so far, where it is not whole. */
+  /** Size of the stored files, also if not all are there yet. */
   readonly bytes: number;
-  /** Whether all of its files are there: loading it again goes on with a part. */
+  /** Whether all of its files are there; if not, loading it again resumes the download. */
   readonly isWhole: boolean;
 }
 
@@ -52,11 +52,11 @@ type Fetched = Extract<PlainSource, { kind: 'hosted' | 'repository' }>;
 interface Note {
   readonly bytes: number;
   readonly files: readonly string[];
-  /** The sums of those that they were given with. */
+  /** The checksums that the page gave, by file. */
   readonly sums?: Readonly<Record<string, string>>;
 }
 
-/** The folder, or the GGUF file, of a model, loaded if need be. Throws what `download` throws, and `ConfigError`. */
+/** The folder, or the GGUF file, of a model, downloaded if it is not stored. Throws the errors of `download`, and `ConfigError`. */
 export async function modelAt(source: PlainSource, options: StoreOptions): Promise<string> {
   if (source.kind === 'files') return held(source.files);
   if (source.kind === 'run') return join(runFolder(source.name), CHECKPOINT);
@@ -67,7 +67,7 @@ export async function modelAt(source: PlainSource, options: StoreOptions): Promi
     const kept = await noteOf(folder);
     if (kept && isOf(kept, source)) return place(folder, kept.files);
     await makeFolder(folder);
-    // Until all files of another version are there the folder holds some of either.
+    // Until all files of the new version are downloaded, the folder has files of both versions.
     await remove(join(folder, NOTE));
     const files = await fetched(source, folder, options);
     await removeOthers(folder, files);
@@ -79,7 +79,7 @@ export async function modelAt(source: PlainSource, options: StoreOptions): Promi
   });
 }
 
-/** Whether what is kept are the files that are asked for: at the same address there may be other ones than there were. */
+/** Whether the stored files are the requested ones; the files at an address may have changed. */
 function isOf({ files, sums = {} }: Note, source: Fetched): boolean {
   if (source.kind === 'repository') return true;
   const names = namesIn(source);
@@ -87,21 +87,21 @@ function isOf({ files, sums = {} }: Note, source: Fetched): boolean {
   return hasNames && Object.entries(sumsOf(source)).every(([name, sum]) => sums[name] === sum);
 }
 
-/** Removes what another version had besides, and parts of it. */
+/** Removes files and partial downloads of other versions. */
 async function removeOthers(folder: string, files: readonly string[]): Promise<void> {
   for (const { name } of await readFolder(folder)) {
     if (!files.includes(name)) await remove(join(folder, name));
   }
 }
 
-/** The SHA-256 of a source's files, as far as it gives them. */
+/** The SHA-256 of a source's files, if it lists them. */
 function sumsOf(source: Fetched): Readonly<Record<string, string>> {
   if (source.kind === 'repository' || !source.files || Array.isArray(source.files)) return {};
   const files = source.files as Readonly<Record<string, string>>;
   return Object.fromEntries(Object.entries(files).map(([name, sum]) => [name, sum.toLowerCase()]));
 }
 
-/** The files that are asked for; none where the usual names are tried. */
+/** The files that the source lists; empty if the usual names are to be tried. */
 function namesIn({ url, files = [] }: Hosted): readonly string[] {
   if (isGguf(url)) return [basename(decodeURIComponent(new URL(url).pathname))];
   return Array.isArray(files) ? files : Object.keys(files);
@@ -109,7 +109,7 @@ function namesIn({ url, files = [] }: Hosted): readonly string[] {
 
 const isGguf = (url: string): boolean => /\.gguf$/i.test(new URL(url).pathname);
 
-/** Models that the browser keeps for this site, also those that have come in part. */
+/** Models stored for this site, also partly downloaded ones. */
 export async function keptModels(): Promise<KeptModel[]> {
   const folders = await readFolder(MODELS).catch(() => []);
   const models = await Promise.all(
@@ -120,7 +120,7 @@ export async function keptModels(): Promise<KeptModel[]> {
       return { source: decodeURIComponent(name), bytes, isWhole: note !== undefined };
     }),
   );
-  // A folder is made before the first byte comes.
+  // A folder is created before its first byte arrives.
   return models.filter(({ isWhole, bytes }) => isWhole || bytes > 0);
 }
 
@@ -136,7 +136,7 @@ async function bytesIn(folder: string): Promise<number> {
   return bytes;
 }
 
-/** Removes what was kept of a model, also a part of it. */
+/** Removes a stored model, also a partly downloaded one. */
 export async function forget(source: PlainSource | ({ readonly kind: 'kept' } & KeptModel)): Promise<void> {
   if (source.kind === 'files' || source.kind === 'run') return;
   const name = source.kind === 'kept' ? encodeURIComponent(source.source) : nameOf(source);
@@ -169,7 +169,7 @@ async function held(files: readonly NamedFile[]): Promise<string> {
   );
 }
 
-/** One name for all of a source, which is no path. */
+/** A folder name for a source, without separators. */
 function nameOf(source: Fetched): string {
   if (source.kind === 'hosted') return encodeURIComponent(source.url);
   const { repository, revision = 'main', hub = HUB } = source.repository;
@@ -190,7 +190,7 @@ function fetched(source: Fetched, folder: string, options: StoreOptions): Promis
 const CONFIG = 'config.json';
 const SINGLE = 'model.safetensors';
 const TOKENIZER_JSON = 'tokenizer.json';
-/** What may stand beside a model's config and its weights. */
+/** Optional files beside a model's config and weights. */
 const COMPANIONS = [TOKENIZER_JSON, 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'];
 
 async function fetchHosted(
@@ -211,7 +211,7 @@ async function fetchHosted(
   const loading = new Loading(options, authorization(token));
   if (names.length > 0) return loading.all(names.map((name) => wanted(name)));
   const small = await loading.all([wanted(CONFIG), ...COMPANIONS.map((name) => wanted(name, true))]);
-  // A folder has a vocabulary in another form only where it has no tokenizer.json.
+  // A vocabulary in another format is used only if there is no tokenizer.json.
   if (!small.includes(TOKENIZER_JSON))
     small.push(...(await loading.all(VOCABULARY_FILES.map((name) => wanted(name, true)))));
   const single = await loading.all([wanted(SINGLE, true)]);
@@ -255,7 +255,7 @@ function authorization(token: string | undefined): Record<string, string> {
   return token === undefined ? {} : { Authorization: `Bearer ${token}` };
 }
 
-/** A list of more pages is no list of a model's files. */
+/** The most pages that the file list of a model can have. */
 const MOST_PAGES = 1000;
 
 async function entriesOf(
@@ -296,7 +296,7 @@ async function entriesOf(
   return entries;
 }
 
-/** Files that are loaded one after the other, and what is told of them. */
+/** Downloads files one after the other and reports the progress. */
 class Loading {
   private done = 0;
   private readonly totals = new Map<string, number>();
@@ -306,7 +306,7 @@ class Loading {
     private readonly headers: Readonly<Record<string, string>> = {},
   ) {}
 
-  /** Returns the names of those that are there then. Throws `StorageError`, before anything comes, where they have no room. */
+  /** Downloads the files; returns the names of those that exist. Throws `StorageError` before the download if there is too little space. */
   async all(files: readonly Wanted[]): Promise<string[]> {
     for (const { name, size } of files) if (size !== undefined) this.totals.set(name, size);
     const missing: Wanted[] = [];

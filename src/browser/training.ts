@@ -1,4 +1,4 @@
-/** Training in a tab: from a text to a model in a folder of the browser's own storage, by the same `train` as everywhere. */
+/** Training in a tab: learns a text with the same `train` as in Node, and writes the model to the browser's private file system. */
 import { packTar } from 'modern-tar';
 import {
   join,
@@ -41,19 +41,19 @@ import {
 export interface TabTraining {
   /** The run's name, of letters, digits, spaces, dots and dashes. */
   readonly name: string;
-  /** What is learned. A run that is gone on with has it already. */
+  /** The text to learn. A resumed run has it already. */
   readonly text?: string;
-  /** The layers and their sizes: `hybrid` and `nano` by default; or a `config.json` of one's own. */
+  /** The layers and their sizes: `hybrid` and `nano` by default; or a `config.json`. */
   readonly design?: Design;
   readonly size?: Size;
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Tokens of the vocabulary, which is learned from the text: 512 by default. */
+  /** Tokens of the vocabulary, which is trained on the text: 512 by default. */
   readonly vocabulary?: number;
   /** The share of the text that is held out: 0.05 by default. */
   readonly validation?: number;
-  /** See `TRAINING_DEFAULTS`; the sequence is the model's where it is not said. */
+  /** See `TRAINING_DEFAULTS`; the default of `sequence` is the model's. */
   readonly settings?: Partial<TrainingSettings>;
-  /** Goes on from the run's checkpoint, with its text and its settings; `settings.steps` may be more than they were. */
+  /** Resumes from the run's checkpoint, with its text and its settings; `settings.steps` may be more than they were. */
   readonly resume?: boolean;
   readonly threads?: number;
   readonly onEvent?: (event: TrainingEvent) => void;
@@ -72,20 +72,20 @@ const SAMPLE_LENGTH = 48;
 type Kept = Required<Pick<TabTraining, 'vocabulary' | 'validation'>> &
   Pick<TabTraining, 'design' | 'size' | 'config' | 'settings'>;
 
-/** The folder of a run. Throws `TrainingError` for a name that is none. */
+/** The folder of a run. Throws `TrainingError` for an invalid name. */
 export function runFolder(name: string): string {
   if (/^[\w][\w .-]{0,99}$/.test(name)) return join(RUNS, name);
   throw new TrainingError(
-    `'${name}' is no name for a run: expected letters, digits, spaces, dots and dashes, such as sonnets`,
+    `'${name}' is not a valid name of a run: expected letters, digits, spaces, dots and dashes, such as sonnets`,
   );
 }
 
-/** The names of the runs that the browser keeps. */
+/** The names of the stored runs. */
 export async function runs(): Promise<string[]> {
   return (await readFolder(RUNS).catch(() => [])).filter(({ isFolder }) => isFolder).map(({ name }) => name);
 }
 
-/** What a run has told, as its log has it: what came behind its last checkpoint is not gone on from. Empty where there is no such run. */
+/** The events in a run's log, in order, also those after its last checkpoint, from which a resumed run continues. Empty if there is no such run. */
 export async function runLog(name: string): Promise<TrainingEvent[]> {
   const text = await readText(join(runFolder(name), METRICS)).catch(() => '');
   const lines = text.split('\n').map((line) => parseJson(line) as TrainingEvent | undefined);
@@ -97,7 +97,7 @@ export async function forgetRun(name: string): Promise<void> {
   await remove(runFolder(name));
 }
 
-/** A run's folder as a tar archive, which Node and everybody else opens. Throws `CheckpointError` where it has no model yet. */
+/** A run's folder as a tar archive, which Node can unpack. Throws `CheckpointError` if it has no model yet. */
 export async function runArchive(name: string): Promise<Blob> {
   const folder = join(runFolder(name), CHECKPOINT);
   await recoverFolder(folder);
@@ -119,7 +119,7 @@ export async function runArchive(name: string): Promise<Blob> {
   return new Blob([packed], { type: 'application/x-tar' });
 }
 
-/** See `train`. While one tab trains a run no other may. */
+/** See `train`. Only one tab at a time can train a run. */
 export async function trainRun(training: TabTraining): Promise<TrainingResult> {
   const folder = runFolder(training.name);
   const lock = `heddle run ${folder}`;
@@ -160,16 +160,14 @@ async function run(training: TabTraining, folder: string): Promise<TrainingResul
   }
 }
 
-/** Writes down what the run is given, so that it can be gone on with. Throws `TrainingError` where another run has the name. */
+/** Stores the run's text and settings, so that it can be resumed. Throws `TrainingError` if the name is taken. */
 async function begin(training: TabTraining, folder: string): Promise<Kept> {
   const { text, design, size, config, settings, vocabulary = VOCABULARY, validation = VALIDATION } = training;
   if (text === undefined || text.trim() === '') {
     throw new TrainingError('there is no text to learn: give some, of a few thousand words at least');
   }
   if (await isThere(join(folder, METRICS))) {
-    throw new TrainingError(
-      `there is a run of the name ${training.name} already: go on with it (resume), or take another name`,
-    );
+    throw new TrainingError(`there is already a run named ${training.name}: resume it, or take another name`);
   }
   const kept: Kept = {
     ...{ vocabulary, validation },
@@ -186,7 +184,7 @@ async function begin(training: TabTraining, folder: string): Promise<Kept> {
 
 async function keptOptions({ name, settings }: TabTraining, folder: string): Promise<Kept> {
   const text = await readText(join(folder, OPTIONS)).catch((error: unknown) => {
-    throw new TrainingError(`there is no run of the name ${name} to go on with`, { cause: error });
+    throw new TrainingError(`there is no run named ${name} to resume`, { cause: error });
   });
   const kept = JSON.parse(text) as Kept;
   return { ...kept, settings: { ...kept.settings, ...settings } };
@@ -204,7 +202,7 @@ function modelOf({ config, design = 'hybrid', size = 'nano' }: Kept, vocabSize: 
   return hybridModel(preset(design, size, vocabSize));
 }
 
-/** Continues a held-out text, with the same seed each time. */
+/** Continues a held-out text, each time with the same seed. */
 function sampler(
   tokenizer: Tokenizer,
   prompt: readonly number[],

@@ -1,4 +1,4 @@
-/** The worker that holds the models of a page: the toolkit itself, on the platform of a browser. */
+/** The worker that runs the models of a page: the toolkit itself, on the browser platform. */
 import { availableThreads, join, makeFolder } from '#platform';
 import {
   type ChatOpenOptions,
@@ -23,12 +23,12 @@ import { PrivateStore } from './state-store.js';
 import { forget, keptModels, modelAt, type StoreOptions } from './store.js';
 import { forgetRun, runArchive, runLog, runs, trainRun } from './training.js';
 
-/** States that outlive the page. Those of a model are its own: no other can go on from them. */
+/** States that are stored beyond the life of the page. Each belongs to the model that made it: no other model can continue from it. */
 const kept = new StateLibrary(new PrivateStore('/heddle/states'));
 const ownerOf = ({ fingerprint: { hash, quantization } }: LanguageModel): string =>
   encodeURIComponent(`${hash} ${quantization}`);
 
-/** Object 0: what a page asks for, besides methods of the toolkit's own objects. */
+/** Object 0: the functions that a page calls, besides the methods of the toolkit's objects. */
 const root = {
   async load(source: PlainSource, options: StoreOptions & LoadOptions): Promise<LanguageModel> {
     const { onProgress: _, signal, store: __, threads, quantize, cache } = options;
@@ -56,20 +56,20 @@ const root = {
   encodeFromStart: (model: LanguageModel, text: string) => model.tokenizer.encodeFromStart(text),
   decode: (model: LanguageModel, ids: number[]) => model.tokenizer.decode(ids),
 
-  /** A conversation with a model; undefined where its folder has no chat template, unless it may go on line by line. */
+  /** A conversation with a model; undefined if its folder has no chat template and `lines` is not set. */
   chat(model: LanguageModel, options: ChatOpenOptions): Promise<ChatSession | undefined> {
     const { folder, states } = origins.get(model)!;
     return ChatSession.open(model, folder, { cache: states, ...options });
   },
 
-  /** What a method gives that writes piece by piece; the page takes one after the other. */
+  /** The generator of a streaming method; the page requests one piece after the other. */
   write(writer: Session | ChatSession, method: string, args: unknown[]): object {
     const pieces = (writer as unknown as Record<string, (...args: unknown[]) => object>)[method]!(...args);
     writers.set(pieces, writer);
     return pieces;
   },
 
-  /** A snapshot as the file that `Snapshot.save` writes. */
+  /** A snapshot in the file format of `Snapshot.save`. */
   async stateFile(snapshot: Snapshot): Promise<Blob> {
     const path = await statePath();
     try {
@@ -80,7 +80,7 @@ const root = {
     }
   },
 
-  /** The snapshot of such a file, whoever has written it. */
+  /** Loads a snapshot from such a file. */
   async loadState(model: LanguageModel, file: Blob): Promise<Snapshot> {
     const path = await statePath();
     memory.put(path, file);
@@ -115,14 +115,14 @@ export type Root = typeof root;
 
 let files = 0;
 
-/** Where a state is a file for a moment. */
+/** A path for the temporary file of a state. */
 async function statePath(): Promise<string> {
   const folder = join(MEMORY, 'states');
   await makeFolder(folder);
   return join(folder, `${++files}.safetensors`);
 }
 
-/** Bytes of states of what conversations with a model have read, which other conversations with it go on from. */
+/** Bytes of cached states of a model's conversations; a new conversation continues from one with the same prefix. */
 const STATES = 256e6;
 interface Origin {
   readonly folder: string;
@@ -131,13 +131,13 @@ interface Origin {
 }
 const origins = new WeakMap<LanguageModel, Origin>();
 
-/** The sessions and conversations that write. */
+/** The session or conversation of each generator. */
 const writers = new WeakMap<object, Session | ChatSession>();
 
-/** The tokens of a session or conversation that its page has been told. */
+/** The tokens of each session or conversation that have been sent to its page. */
 const told = new WeakMap<object, readonly number[]>();
 
-/** What is new since the page was last told. */
+/** The tokens since the last ones sent to the page. */
 function tokensOf(value: Session | ChatSession): SessionFacts {
   const { tokens, bytes } = value;
   const from = sharedLength(told.get(value) ?? [], tokens);

@@ -1,9 +1,9 @@
 /**
- * Talking to a hub or a package index over HTTP: who gets the token, and what is tried again.
+ * HTTP requests to a hub or a package index: who gets the token, and what is retried.
  *
- * The token goes to the source's own origin and nowhere else: large files come from another host, to which the source
- * redirects, so redirects are followed here, one by one. What may pass (a cut connection, an overloaded server) is a
- * `Transient`, and `persist` tries again; everything else is a `HubError` at once.
+ * The token is sent to the source's own origin only. Large files are served by another host, to which the source
+ * redirects, so redirects are followed here one by one. A failure that may be temporary (a cut connection, an overloaded server)
+ * throws `Transient`, which `persist` retries; any other failure throws `HubError` at once.
  */
 import { HubError } from '../errors.js';
 import {
@@ -17,43 +17,43 @@ import {
 } from './patience.js';
 import { fetchThroughProxies } from './proxy.js';
 
-/** Where things come from over HTTP. */
+/** An HTTP server that files are downloaded from. */
 export interface Source {
-  /** Its address, without a slash at its end. */
+  /** Its address, without a trailing slash. */
   readonly endpoint: string;
-  /** The header that lets us in. It goes to the endpoint's origin (scheme, host and port) and nowhere else. */
+  /** The `Authorization` header. It is sent only to the endpoint's origin (scheme, host and port). */
   readonly authorization?: string;
-  /** What is asked for (`Accept`), if not anything. */
+  /** The `Accept` header; default: any type. */
   readonly accept?: string;
-  /** The setting that names the endpoint, for people. */
+  /** The setting that names the endpoint, in error messages. */
   readonly setting: string;
-  /** What else can be done where it cannot be reached, as a sentence. */
+  /** A sentence that says what else can be done if it cannot be reached. */
   readonly otherwise: string;
-  /** What it means by an answer that is no success, if that is more than its status says. */
+  /** The error for a failed response, if it says more than its status. */
   refusal(response: Response): Error | undefined;
 }
 
 const MOST_REDIRECTS = 10;
 
-/** The answer to a request that has succeeded. */
+/** A successful response. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** The checksum that the source gave for the file on the way here, as it wrote it. */
+  /** The ETag that the source itself (not the host it redirects to) gave for the file, unparsed. */
   readonly etag: string | undefined;
-  /** The host that answered at last. */
+  /** The host that sent the response, after redirects. */
   readonly host: string;
-  /** The body's bytes as they come. To be read to its end, or left by `discard`. */
+  /** The body's bytes. The caller must read it to its end or call `discard`. */
   readonly body: AsyncIterable<Uint8Array>;
   discard(): void;
 }
 
 /** Requests to one source. */
 export class Connection {
-  /** The source's name, for people. */
+  /** The source's name in error messages. */
   readonly host: string;
   readonly #origin: string;
-  /** Whether anything has ever answered. */
+  /** Whether any request has had a response. */
   #reached = false;
 
   constructor(
@@ -68,22 +68,22 @@ export class Connection {
   }
 
   /**
-   * Repeats `attempt` while it fails with a `Transient`. `gained` is how many bytes it has come forward, in all.
+   * Repeats `attempt` while it fails with a `Transient`. `gained` returns the bytes that all attempts together have downloaded.
    *
-   * @throws HubError when it fails too often without bringing anything, and whatever else `attempt` throws
+   * @throws HubError after too many failed attempts without progress, and any other error of `attempt`
    */
   async persist<T>(attempt: () => Promise<T>, gained: () => number = () => 0): Promise<T> {
     return persist(attempt, {
       patience: this.patience,
       signal: this.signal,
       gained,
-      // Before anything has answered there is probably no network, and no use in trying again.
+      // If no request was ever answered, the network is probably down, and a retry is useless.
       isHopeless: () => !this.#reached,
       onWait: this.onWait,
     });
   }
 
-  /** One attempt to get a text of at most `limit` bytes. Throws `Transient`, `HubError`. */
+  /** Makes one attempt to get a text of at most `limit` bytes. Throws `Transient` or `HubError`. */
   async text(url: string, limit: number): Promise<{ text: string; headers: Headers }> {
     const answer = await this.get(url);
     const chunks: Uint8Array[] = [];
@@ -92,16 +92,16 @@ export class Connection {
       chunks.push(chunk);
       bytes += chunk.byteLength;
       if (bytes > limit) {
-        throw new HubError(`${answer.host} answered with more than ${limit} bytes, which cannot be right.`);
+        throw new HubError(`${answer.host} answered with more than ${limit} bytes, which no such list has.`);
       }
     }
     return { text: Buffer.concat(chunks).toString('utf8'), headers: answer.headers };
   }
 
   /**
-   * One attempt to get a URL, whole or from byte `from` on; the answer's status is then 200, 206 or 416.
+   * Makes one attempt to get a URL, whole or from byte `from` on; the response's status is then 200, 206 or 416.
    *
-   * @throws Transient, HubError, what the source's `refusal` gives; and the signal's reason when that is aborted
+   * @throws Transient, HubError, or the source's `refusal`; and the signal's reason when it is aborted
    */
   async get(url: string, from = 0): Promise<Answer> {
     const silence = new AbortController();

@@ -1,6 +1,6 @@
 /**
- * One file from a source that has listed its size and checksum: over as many connections as that takes, from where an earlier
- * process stopped, and checked when it is whole.
+ * Downloads one file whose size and checksum are known, over as many connections as it takes, resuming from the bytes of an
+ * earlier process, and checks it when it is complete.
  */
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
@@ -9,11 +9,11 @@ import { PartialFile } from './partial-file.js';
 import { Transient } from './patience.js';
 import type { RemoteFile } from './sums.js';
 
-/** How a transfer of files goes on; numbers are in bytes. */
+/** Progress of a download; numbers are in bytes. */
 export type TransferEvent =
-  /** Bytes of a file on disk are read and compared: `done` of its `total`. */
+  /** A file on disk is being hashed: `done` of its `total`. */
   | { readonly event: 'checking'; readonly name: string; readonly done: number; readonly total: number }
-  /** Bytes come: `done` of all files' `total` are here, `received` of them in this call. */
+  /** Bytes have arrived: `done` of all files' `total` are present, `received` of them in this call. */
   | {
       readonly event: 'downloading';
       readonly name: string;
@@ -21,30 +21,30 @@ export type TransferEvent =
       readonly total: number;
       readonly received: number;
     }
-  /** Bytes that came were wrong, and are fetched once more. */
+  /** The bytes did not match the checksum, and are downloaded once more. */
   | { readonly event: 'mismatch'; readonly name: string }
   | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
 
-/** One file to download, with what messages call its source. */
+/** One file to download, with the terms for error messages. */
 export interface Download {
   readonly url: string;
-  /** Where its bytes are kept until they are all there. */
+  /** The path of its part file. */
   readonly part: string;
-  /** Who has told the checksum, for people. */
+  /** Who listed the checksum, in error messages. */
   readonly listedBy: string;
-  /** The setting that names the source, for people. */
+  /** The setting that names the source, in error messages. */
   readonly setting: string;
   readonly signal: AbortSignal | undefined;
-  /** Sees each answer before its bytes are taken; what it throws ends the download. */
+  /** Called with each response before its body is read; an error that it throws ends the download. */
   readonly onAnswer?: (answer: Answer) => void;
-  /** Bytes that an earlier process left are read again: so many are done. */
+  /** Called while the bytes of an earlier process are hashed, with the count so far. */
   readonly onChecking: (done: number) => void;
   readonly onMismatch: () => void;
-  /** So many bytes have come; `done` of the file's are there. */
+  /** Called with the bytes just received and the bytes of the file present so far. */
   readonly onBytes: (received: number, done: number) => void;
 }
 
-/** All of a file's bytes, checked; the part is open. Throws `HubError` when they are wrong twice, and what connections throw. */
+/** Downloads a file and returns its complete, checked and still open part. Throws `HubError` when the checksum is wrong twice, and the errors of `Connection`. */
 export async function fetchFile(
   connection: Connection,
   file: RemoteFile,
@@ -71,14 +71,15 @@ export async function fetchFile(
   }
 }
 
-/** Appends to a part until it has all of its bytes, over as many connections as that takes. */
+/** Appends to a part until it has all of its bytes, over as many connections as it takes. */
 async function fill(
   part: PartialFile,
   connection: Connection,
   file: RemoteFile,
   { url, setting, onAnswer, onBytes }: Download,
 ): Promise<void> {
-  // How far any attempt has come: where a server can only begin anew, the same bytes again are no gain.
+  // The most bytes that any attempt has reached: if a server can only send a file from its start, the same bytes again
+  // are no progress.
   let farthest = part.bytes;
   const attempt = async (): Promise<void> => {
     if (part.bytes === file.size) return;
@@ -104,7 +105,7 @@ async function fill(
   await connection.persist(attempt, () => farthest);
 }
 
-/** Leaves a part as it is when the answer goes on where it ends, and empties it when the answer begins anew. */
+/** Keeps the part if the response continues at its end, and empties it if the response starts at byte 0. */
 async function goOnOrRestart(
   answer: Answer,
   part: PartialFile,
@@ -128,7 +129,7 @@ async function goOnOrRestart(
   throw new Transient(
     `${answer.host} does not go on from the middle of ${file.name}`,
     new HubError(
-      `${answer.host} does not give ${file.name}: it answers ${status} with another range than was asked for. Try again later.`,
+      `${answer.host} does not send ${file.name}: it answers ${status} with a range that was not requested. Try again later.`,
     ),
   );
 }
@@ -149,7 +150,7 @@ function ended({ host }: Answer, { name }: RemoteFile): Transient {
   return new Transient(
     `${host} ended ${name} too early`,
     new HubError(
-      `${host} ends ${name} too early, again and again. What was downloaded is kept: run the same command later to go on.`,
+      `${host} repeatedly ends ${name} too early. What was downloaded is kept: run the same command later to go on.`,
     ),
   );
 }

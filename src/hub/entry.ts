@@ -1,4 +1,4 @@
-/** What a hub says of one thing at a repository's root. It comes from outside, and is checked. */
+/** Validates one entry of the list that a hub sends for a repository. */
 import { z } from 'zod';
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
@@ -12,7 +12,7 @@ const ListedFile = z.looseObject({
 });
 const Listed = z.looseObject({ type: z.string(), path: z.string().min(1) });
 
-/** An item of the list of `repo` that `host` has sent. Throws `HubError` for something else. */
+/** Parses an item of `repo`'s file list. Throws `HubError` when it is malformed. */
 export function readEntry(host: string, repo: string, item: unknown): Entry {
   const listed = Listed.safeParse(item);
   if (!listed.success) throw unexpectedAnswer(host, repo, 'entries without a path');
@@ -28,7 +28,7 @@ export function readEntry(host: string, repo: string, item: unknown): Entry {
   return { path, file: remote };
 }
 
-/** The error for an answer that is no list of files; `what` names what came instead. */
+/** The error for a response that is not a list of files; `what` describes the response. */
 export function unexpectedAnswer(host: string, repo: string, what: string): HubError {
   return new HubError(
     `${host} answered with ${what}, expected the list of the files of ${repo}. A network's login page or a wrong HF_ENDPOINT does that: look at it in a browser.`,

@@ -1,11 +1,11 @@
 /**
- * The folder that a model is pulled into, and the hidden folder in it that a pull keeps its books in:
+ * The folder that a model is pulled into, and its hidden folder with the state of the pull:
  *
- *   .heddle-pull/pulled.json      which repository the folder holds, and which of its files a pull has written
- *   .heddle-pull/<checksum>.part  a file on its way (see `part.ts`)
- *   .heddle-pull/lock-<pid>       who is writing (see `platform/node/lock.ts`)
+ *   .heddle-pull/pulled.json      the repository that the folder holds, and the files that pulls have written
+ *   .heddle-pull/<checksum>.part  a partly downloaded file (see `partial-file.ts`)
+ *   .heddle-pull/lock-<pid>       the process that is writing (see `platform/node/lock.ts`)
  *
- * A pull replaces and removes what a pull has written, and nothing else: a person's own README.md is safe from it.
+ * A pull replaces and removes only files that a pull has written: a user's own README.md is never touched.
  */
 import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -22,7 +22,7 @@ const BOOKS = 'pulled.json';
 
 const Books = z.object({ repo: z.string(), files: z.array(z.string().refine(isPlainName)) });
 
-/** Throws `StorageError` when something that is no folder stands there. */
+/** Throws `StorageError` when `path` exists and is not a folder. */
 export async function expectFolder(path: string): Promise<void> {
   try {
     if ((await stat(path)).isDirectory()) return;
@@ -33,14 +33,14 @@ export async function expectFolder(path: string): Promise<void> {
   throw new StorageError(`${path} is a file, and a model needs a folder. Name another one.`);
 }
 
-/** How the files of a plan stand in the folder. */
+/** Comparison of the planned files with the folder. */
 export interface Standing {
   readonly missing: readonly RemoteFile[];
-  /** Those of the missing that are there, but not as the hub has them. */
+  /** The missing files for which the folder has another version. */
   readonly replaced: readonly RemoteFile[];
 }
 
-/** A folder of which this process is the only writer, until it is released. */
+/** A folder that only this process writes, until `release`. */
 export class PullFolder {
   readonly #hidden: string;
   #ours = new Set<string>();
@@ -48,14 +48,14 @@ export class PullFolder {
   private constructor(
     readonly path: string,
     readonly repo: string,
-    /** The topmost folder that had to be made. */
+    /** The topmost folder that was created. */
     private readonly made: string | undefined,
     private readonly unlock: () => Promise<void>,
   ) {
     this.#hidden = join(path, HIDDEN);
   }
 
-  /** Makes the folder where it is missing. Throws `StorageError` when it cannot be had, or holds another model. */
+  /** Locks the folder, creating it if it is missing. Throws `StorageError` when that fails or the folder holds another model. */
   static async claim(path: string, repo: string): Promise<PullFolder> {
     const hidden = join(path, HIDDEN);
     let folder: PullFolder;
@@ -82,13 +82,13 @@ export class PullFolder {
     return join(this.#hidden, `${sum.hex}.part`);
   }
 
-  /** How many bytes of a file an interrupted pull has left. */
+  /** Bytes of a file that an interrupted pull has downloaded. */
   async partBytes(file: RemoteFile): Promise<number> {
     const size = (await stat(this.partOf(file)).catch(() => undefined))?.size ?? 0;
     return size > file.size ? 0 : size;
   }
 
-  /** Whether a file is there as the hub has it, by size and checksum. */
+  /** Whether the folder has the file with the listed size and checksum. */
   async has(
     file: RemoteFile,
     signal?: AbortSignal,
@@ -108,7 +108,7 @@ export class PullFolder {
     }
   }
 
-  /** Compares the folder with the files that it shall hold. Throws `StorageError` when something else is in the way. */
+  /** Compares the folder with the planned files. Throws `StorageError` when a file that no pull has written has the name of one of them. */
   async compare(
     files: readonly RemoteFile[],
     signal: AbortSignal | undefined,
@@ -121,12 +121,12 @@ export class PullFolder {
       missing.push(file);
       if (await this.#isTaken(file.name)) replaced.push(file);
     }
-    // Whoever reads the folder would take it for the weights.
+    // A program that loads the folder would take this file for the weights.
     if (!files.some(({ name }) => name === SINGLE)) await this.#isTaken(SINGLE);
     return { missing, replaced };
   }
 
-  /** Writes down what is about to be written, and drops the parts of files that are not. */
+  /** Records the files about to be written, and deletes the parts of other files. */
   async begin(files: readonly RemoteFile[]): Promise<void> {
     for (const { name } of files) this.#ours.add(name);
     await this.#writeBooks();
@@ -137,7 +137,7 @@ export class PullFolder {
     }
   }
 
-  /** Removes what earlier pulls wrote and the model no longer has. */
+  /** Removes files that earlier pulls wrote and that the model no longer has. */
   async finish(files: readonly RemoteFile[]): Promise<void> {
     const names = new Set(files.map(({ name }) => name));
     for (const name of this.#ours) if (!names.has(name)) await rm(join(this.path, name), { force: true });
@@ -145,7 +145,7 @@ export class PullFolder {
     await this.#writeBooks();
   }
 
-  /** Gives the folder back; of a pull that wrote nothing, nothing stays. */
+  /** Unlocks the folder; if the pull wrote nothing, also removes the folders it created. */
   async release(): Promise<void> {
     await this.unlock();
     const last = this.made ?? resolve(this.#hidden);
@@ -158,14 +158,14 @@ export class PullFolder {
     }
   }
 
-  /** Whether something of this name is there; throws `StorageError` when no pull has put it there. */
+  /** Whether a file of this name exists; throws `StorageError` if no pull wrote it. */
   async #isTaken(name: string): Promise<boolean> {
     const path = join(this.path, name);
     const there = await stat(path).catch(() => undefined);
     if (there === undefined) return false;
     if (there.isFile() && this.#ours.has(name)) return true;
     throw new StorageError(
-      `Could not write ${this.path}: its ${name} is not the one of ${this.repo}, and no pull has put it there. Move it away, or name another folder.`,
+      `Could not write ${this.path}: its ${name} differs from the one of ${this.repo} and was not downloaded by a pull. Move it away, or name another folder.`,
     );
   }
 
@@ -176,7 +176,7 @@ export class PullFolder {
     try {
       books = Books.parse(JSON.parse(text));
     } catch {
-      // Without its books a pull merely replaces nothing.
+      // Without this record, a pull only does not replace any file.
       return;
     }
     if (books.repo !== this.repo) {

@@ -1,37 +1,37 @@
-/** A hub of models: where it is, who is let in, and what it means by its refusals. */
+/** A hub of models: its address, its access token, and the errors that its refusals stand for. */
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 import type { Source } from './connection.js';
 
-/** A hub: the address of Hugging Face's, or of one that speaks its protocol. */
+/** The address and access token of a hub: Hugging Face's, or one with the same protocol. */
 export interface Hub {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly endpoint: string;
   readonly token?: string;
 }
 
-/** The hub of `HF_ENDPOINT` (or Hugging Face's), with the token of `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN`, if any. Throws `HubError`. */
+/** The hub of `HF_ENDPOINT` (default: Hugging Face's), with the token of `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN`, if one is set. Throws `HubError` for a malformed address or token. */
 export function hubFromEnvironment(environment: NodeJS.ProcessEnv = process.env): Hub {
   const given = environment.HF_ENDPOINT?.trim() || 'https://huggingface.co';
   const url = URL.canParse(given) ? new URL(given) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
     throw new HubError(
-      'HF_ENDPOINT is not the address of a hub. Expected one such as https://huggingface.co, without a name or a password in it.',
+      'HF_ENDPOINT is not the address of a hub. Expected one such as https://huggingface.co, without a user name or password.',
     );
   }
   const endpoint = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
   const token = (environment.HF_TOKEN?.trim() || environment.HUGGING_FACE_HUB_TOKEN?.trim()) ?? '';
-  // What is sent wrong would be shown in an error, so it is not sent.
+  // An error of `fetch` would show a malformed header, so a malformed token is never sent.
   if (!/^[\x21-\x7e]*$/.test(token)) {
-    throw new HubError('HF_TOKEN holds characters that no token has. Copy it again from the hub.');
+    throw new HubError('HF_TOKEN contains characters that no token has. Copy it again from the hub.');
   }
   return token === '' ? { endpoint } : { endpoint, token };
 }
 
-/** The repository has other files than it listed. */
+/** Thrown when the repository's files differ from the list that was fetched earlier. */
 export class Changed extends Error {}
 
-/** A hub as a source of one revision of one repository. */
+/** The `Source` of one revision of one repository on a hub. */
 export function sourceOf(hub: Hub, repo: string, revision: string): Source {
   return {
     endpoint: hub.endpoint,
@@ -43,7 +43,7 @@ export function sourceOf(hub: Hub, repo: string, revision: string): Source {
   };
 }
 
-/** What the hub means by an answer that is no success. */
+/** The error that a failed response from the hub stands for. */
 function refusal(hub: Hub, repo: string, revision: string, { status, headers }: Response): Error | undefined {
   const { host } = new URL(hub.endpoint);
   const code = headers.get('x-error-code');
@@ -70,7 +70,7 @@ function refusal(hub: Hub, repo: string, revision: string, { status, headers }: 
     return new HubError(
       hub.token === undefined
         ? `${host} does not give ${repo} to everyone (${status}). Check the spelling; if it is private or gated, ${terms}, and set HF_TOKEN to a token of your account.`
-        : `${host} does not give ${repo} to the account of HF_TOKEN (${status}). Check the spelling and that the token is valid and may read it; if it is gated, ${terms}.`,
+        : `${host} does not give the account of HF_TOKEN access to ${repo} (${status}). Check the spelling and that the token is valid and may read it; if it is gated, ${terms}.`,
     );
   }
   return undefined;

@@ -1,4 +1,4 @@
-/** What comes from elsewhere: models from a hub (Hugging Face's, or any that speaks its protocol), and CUDA's libraries. */
+/** Downloads: models from a hub (Hugging Face's, or any that speaks its protocol), and the CUDA libraries. */
 export { indexSource } from './cuda/package-index.js';
 export {
   type CudaPlan,

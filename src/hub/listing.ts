@@ -1,5 +1,5 @@
 /**
- * What a repository holds. The hub library asks for the pages of the list; what they say comes from outside, and is checked.
+ * The files of a repository. The hub library requests the pages of the list; each entry is validated.
  */
 import { listFiles } from '@huggingface/hub';
 import { quote } from '../checkpoint/index.js';
@@ -8,18 +8,18 @@ import { readEntry, unexpectedAnswer } from './entry.js';
 import type { Hub } from './hub.js';
 import type { Entry } from './selection.js';
 
-/** A list of more pages, or a page of more bytes, is no list of a model's files. */
+/** Limits beyond which a response cannot be the list of a model's files. */
 const MOST_PAGES = 1000;
 const LARGEST_PAGE = 2 ** 25;
 
-/** Whose files are listed: a repository at a branch, a tag or a commit. */
+/** The repository to list, at a branch, a tag or a commit. */
 export interface ListedRepository {
   readonly hub: Hub;
   readonly repo: string;
   readonly revision: string;
 }
 
-/** Lists a repository's root. Throws `HubError` when the hub refuses, or answers with something else. */
+/** Lists a repository's root. Throws `HubError` when the hub refuses, or its response is malformed. */
 export async function listRepository(
   connection: Connection,
   { hub, repo, revision }: ListedRepository,
@@ -36,7 +36,7 @@ export async function listRepository(
   const entries: Entry[] = [];
   for await (const item of listFiles({
     repo: { type: 'model', name: repo },
-    // The library puts it into the URL as it is.
+    // The library does not escape it.
     revision: encodeURIComponent(revision),
     hubUrl: hub.endpoint,
     fetch: fetchPage,

@@ -1,8 +1,8 @@
 /**
- * A file on its way: the bytes that have come so far, on disk under the name of its checksum, and their hash.
+ * A partly downloaded file: its bytes on disk under a name made of its checksum, and their running hash.
  *
- * The checksum in the name is what makes going on safe. A part that was begun an hour ago belongs to exactly the bytes
- * that the hub lists now, or it has another name and is not found.
+ * The checksum in the name makes it safe to resume: a part that was begun an hour ago either has the checksum that
+ * the hub lists now, or has another name and is not found.
  */
 import type { Hash } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -10,7 +10,7 @@ import { type FileHandle, open, rename } from 'node:fs/promises';
 import { inWords } from '../checkpoint/index.js';
 import { hasherFor, hashFile, type RemoteFile } from './sums.js';
 
-/** An open part: one writer, bytes appended in order. All that fails on the disk throws `StorageError`. */
+/** An open part file with one writer, which appends bytes in order. Every method throws `StorageError` when a disk operation fails. */
 export class PartialFile {
   readonly path: string;
   readonly #file: RemoteFile;
@@ -25,7 +25,7 @@ export class PartialFile {
     this.#hasher = hasher;
   }
 
-  /** Opens the part at `path`, new or with what an earlier process left; `onBytes` hears how much of that is read again. */
+  /** Opens the part at `path`, creating it if it is missing. Existing bytes are read to hash them; `onBytes` gets the count so far. */
   static async open(
     path: string,
     file: RemoteFile,
@@ -53,17 +53,17 @@ export class PartialFile {
     }
   }
 
-  /** How many bytes there are. */
+  /** Number of bytes written. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Whether all bytes are there, and are the right ones. */
+  /** Whether the file is complete and has the listed checksum. */
   get isRight(): boolean {
     return this.#bytes === this.#file.size && this.sum === this.#file.sum.hex;
   }
 
-  /** The checksum of the bytes that are there. */
+  /** The checksum of the bytes written so far. */
   get sum(): string {
     return this.#hasher.copy().digest('hex');
   }
@@ -82,7 +82,7 @@ export class PartialFile {
     }
   }
 
-  /** Drops all bytes. */
+  /** Truncates the file to zero bytes. */
   async restart(): Promise<void> {
     try {
       await this.#handle.truncate(0);
@@ -93,7 +93,7 @@ export class PartialFile {
     }
   }
 
-  /** Renames the part to the file that it has become, in one step, and closes it. */
+  /** Closes the part and renames it to `target` atomically. */
   async place(target: string): Promise<void> {
     try {
       await this.#handle.sync();
@@ -104,7 +104,7 @@ export class PartialFile {
     }
   }
 
-  /** Closes the file; what was written stays. */
+  /** Closes the file; its bytes stay on disk. */
   async close(): Promise<void> {
     await this.#handle.close();
   }

@@ -1,29 +1,29 @@
 /**
- * Bearing with a bad line, in Node and in a browser's tab alike: what may pass (a broken connection, an overloaded server) is tried
- * again after a while, or after as long as the server asks for; anything else fails at once.
+ * Retries for unreliable connections, in Node and in browsers. A failure that may be temporary (a broken connection, an overloaded
+ * server) is retried after a wait, which the server may set; any other error is thrown at once.
  */
 import type { HubError } from '../errors.js';
 
-/** How long to bear with a bad line. */
+/** Limits of the retries. */
 export interface Patience {
-  /** Failures in a row that are borne before giving up. */
+  /** Consecutive failed attempts before giving up. */
   readonly retries: number;
-  /** Wait before the second attempt, in seconds; doubled for each one after it. */
+  /** Wait before the second attempt, in seconds; doubled for each further attempt. */
   readonly backoff: number;
-  /** Silence after which a connection counts as cut, in seconds. */
+  /** Seconds without data after which a connection counts as failed. */
   readonly silence: number;
 }
 
 /** Five retries, the first one after a second; a host that sends nothing for 60 seconds counts as failed. */
 export const PATIENCE: Patience = { retries: 5, backoff: 1, silence: 60 };
 
-/** A server that asks for a longer wait than this, in seconds, is not waited for. */
+/** The longest wait, in seconds, that a server may ask for; after a request for more, the download fails. */
 const LONGEST_WAIT = 300;
 
-/** An attempt that brought this many bytes was worth it: a line that is cut once an hour does not add up to giving up. */
+/** Bytes that an attempt must bring to reset the count of failures, so that a long download survives an occasional cut. */
 const WORTHWHILE = 2 ** 20;
 
-/** What may be over after a while; `given` is the error when it is not. */
+/** A failure that may be temporary; `given` is the error to throw when no retry is left. */
 export class Transient extends Error {
   constructor(
     /** What happened, as a clause. */
@@ -36,20 +36,20 @@ export class Transient extends Error {
   }
 }
 
-/** How `persist` tries again. */
+/** Options of `persist`. */
 export interface Persistence {
   readonly patience: Pick<Patience, 'retries' | 'backoff'>;
   readonly signal?: AbortSignal | undefined;
-  /** How many bytes the attempts have come forward, in all. */
+  /** Bytes that all attempts together have downloaded. */
   readonly gained?: () => number;
-  /** Whether there is no use in trying again. */
+  /** Whether a retry cannot succeed. */
   readonly isHopeless?: () => boolean;
   readonly onWait?: (seconds: number, reason: string) => void;
 }
 
 /**
- * Repeats `attempt` while it fails with a `Transient`. Throws that one's `given` when it fails too often without bringing anything, the
- * signal's reason, and whatever else `attempt` throws.
+ * Repeats `attempt` while it fails with a `Transient`. Throws that error's `given` after too many failed attempts without progress;
+ * throws the signal's reason when it is aborted, and any other error of `attempt` unchanged.
  */
 export async function persist<T>(
   attempt: () => Promise<T>,
@@ -86,27 +86,27 @@ function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<v
   });
 }
 
-/** Whether a server that answers with this status may give what it was asked for a while later. */
+/** Whether a response with this status may succeed when the request is repeated later. */
 export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500;
 }
 
-/** An answer's status as a clause. */
+/** The status of a response as a clause of an error message. */
 export function statusInWords(status: number): string {
   return `answered with status ${status}${status === 429 ? ' (too many requests)' : ''}`;
 }
 
-/** When to run the same again, after a wait that a server asks for: `later`, or `in 20 min, as it asks` where that is not waited for. */
+/** When to repeat a command: `later`, or `in 20 min, as it asks` if the server asked for a wait longer than `LONGEST_WAIT`. */
 export function whenAgain(wait: number | undefined): string {
   return wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
 }
 
-/** How long a server asks to wait, in seconds, where its answer says so. */
+/** The wait that a server asks for in its headers, in seconds; undefined if it asks for none. */
 export function askedWait(headers: Headers): number | undefined {
   return retryAfter(headers) ?? rateLimitReset(headers);
 }
 
-/** `Retry-After` in seconds: it is a number of them, or a date. One that has passed says nothing: clocks differ. */
+/** `Retry-After` in seconds, given as a number or a date. A date in the past is ignored, since clocks differ. */
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after');
   if (value === null) return undefined;
@@ -115,9 +115,9 @@ function retryAfter(headers: Headers): number | undefined {
 }
 
 /**
- * What is left of a rate limit's window in seconds, as `RateLimit: "resolvers";r=0;t=55` says it (IETF draft "RateLimit
- * header fields for HTTP", and Hugging Face's hub), or `RateLimit-Reset: 55`, as earlier drafts did. Of several limits the
- * longest counts of those that are used up. The servers' seconds are whole, so a little is added.
+ * Seconds until a rate limit's window ends, from `RateLimit: "resolvers";r=0;t=55` (IETF draft "RateLimit header fields for
+ * HTTP", and Hugging Face's hub) or `RateLimit-Reset: 55` (earlier drafts). Of several exhausted limits the longest
+ * counts. The header gives whole seconds, so a little is added.
  */
 function rateLimitReset(headers: Headers): number | undefined {
   const limits = (headers.get('ratelimit') ?? '').split(',').map((limit) => {

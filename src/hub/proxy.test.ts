@@ -1,4 +1,4 @@
-/** Proxies of the environment, by a proxy that says what it was asked for. */
+/** Proxies of the environment, tested with a proxy that records its requests. */
 import { createServer, request, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -32,7 +32,7 @@ beforeEach(async () => {
     socket.on('error', () => onward.destroy());
     onward.pipe(socket).pipe(onward);
   });
-  // A tunnel's sockets are no longer the server's own to close.
+  // `server.close` does not close the sockets of tunnels.
   open = new Set();
   for (const server of [proxy, target]) {
     server.on('connection', (socket) => open.add(socket));
@@ -65,7 +65,7 @@ test.each<[string, (address: string) => Record<string, string>]>([
   expect(asked).toEqual(['GET http://hub.invalid/a']);
 });
 
-test('https addresses by a tunnel', async () => {
+test('https requests use a tunnel', async () => {
   const port = addressOf(target).split(':')[1];
   // The target does not speak TLS, so the tunnel comes about and the request does not.
   await expect(
@@ -74,7 +74,7 @@ test('https addresses by a tunnel', async () => {
   expect(asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
 });
 
-test('a name and a password for the proxy', async () => {
+test('the proxy gets its user name and password', async () => {
   await textOf('http://hub.invalid/', { HTTP_PROXY: `http://ada:love%20lace@${addressOf(proxy)}` });
   expect(authorization).toBe(`Basic ${Buffer.from('ada:love lace').toString('base64')}`);
 });
@@ -90,7 +90,7 @@ test.each<[string, (host: string) => Record<string, string>]>([
   expect(asked).toEqual([]);
 });
 
-describe('a proxy that cannot be used is told', () => {
+describe('a proxy that cannot be used is an error', () => {
   test.each<[string, Record<string, string>, RegExp]>([
     ['SOCKS', { ALL_PROXY: 'socks5://127.0.0.1:1080' }, /not a SOCKS proxy/],
     ['no address', { HTTPS_PROXY: 'http://' }, /HTTPS_PROXY is not the address of a proxy/],
@@ -100,7 +100,7 @@ describe('a proxy that cannot be used is told', () => {
     expect((error as Error).message).toMatch(message);
   });
 
-  test('without its password', async () => {
+  test('that does not show its password', async () => {
     const error = await fetchThroughProxies({ HTTP_PROXY: 'ftp://ada:secret@x' }).catch(
       (error: unknown) => error,
     );

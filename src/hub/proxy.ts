@@ -1,17 +1,17 @@
 /**
- * Requests through the proxies that the environment names, as curl and pip heed them: `HTTP_PROXY` for http addresses,
- * `HTTPS_PROXY` for https (where it is not set, `HTTP_PROXY` too), `ALL_PROXY` for both, and `NO_PROXY` with the hosts that
- * are asked directly; each also in lower case, which counts first. Node's own `fetch` heeds none of them before Node 24.
+ * Requests through the proxies of the environment, with the rules of curl and pip: `HTTP_PROXY` for http addresses,
+ * `HTTPS_PROXY` for https (default: `HTTP_PROXY`), `ALL_PROXY` for both, and `NO_PROXY` for hosts that are requested
+ * directly. The lower-case name of a variable takes precedence. Node's own `fetch` ignores all of them before Node 24.
  */
 import { HubError } from '../errors.js';
 
-/** What is used of `fetch`. */
+/** The part of `fetch` that is used. */
 type Fetch = (url: URL, options: RequestInit) => Promise<Response>;
 
-/** By the variables' values: connections are kept and used again. */
+/** Clients by the values of the variables, so that connections are reused. */
 const chosen = new Map<string, Promise<Fetch>>();
 
-/** `fetch`, through the environment's proxies where it names any. Throws `HubError` for one that cannot be used. */
+/** `fetch` through the proxies of the environment, if any are set. Throws `HubError` for one that cannot be used. */
 export async function fetchThroughProxies(environment: NodeJS.ProcessEnv = process.env): Promise<Fetch> {
   const value = (name: string): string =>
     (environment[name.toLowerCase()]?.trim() || environment[name]?.trim()) ?? '';
@@ -27,15 +27,15 @@ export async function fetchThroughProxies(environment: NodeJS.ProcessEnv = proce
 
 async function throughProxies(http: string, https: string, noProxy: string): Promise<Fetch> {
   const { EnvHttpProxyAgent, fetch: send } = await import('undici');
-  // For an absent address the agent would look into the environment itself, where ALL_PROXY is nothing to it.
-  // Plain http goes to the proxy as it is: many refuse tunnels to other ports than 443.
+  // If an address were missing, the agent would read the environment itself, and it ignores ALL_PROXY.
+  // Plain http is not tunnelled: many proxies refuse tunnels to ports other than 443.
   const addresses = { httpProxy: http, httpsProxy: https || http, noProxy };
   const dispatcher = new EnvHttpProxyAgent({ ...addresses, proxyTunnel: false });
-  // The types of Node's fetch and of the package's differ, the functions do not.
+  // The types of Node's `fetch` and undici's differ, but their behaviour is the same.
   return (url, options) => send(url, { ...(options as object), dispatcher }) as unknown as Promise<Response>;
 }
 
-/** The address of a proxy, which many write without its scheme. */
+/** The address of a proxy, with a scheme added if it has none. */
 function withScheme(address: string, variable: string): string {
   if (address === '') return '';
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(address) ? address : `http://${address}`;

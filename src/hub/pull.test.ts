@@ -1,4 +1,4 @@
-/** What a pull brings, what it spares itself, and how it goes on after it was stopped. */
+/** What a pull downloads, what it skips, and how it resumes after an interruption. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ afterEach(async () => {
 const read = (name: string): Buffer => readFileSync(join(folder, name));
 const weights = (): Buffer => server.files.get('model.safetensors')!.bytes;
 
-/** The folder has these files of the server, byte for byte, and no others. */
+/** Expects exactly these files of the server in the folder, byte for byte. */
 function expectFiles(...names: string[]): void {
   expect(namesIn(folder)).toEqual([...names].sort());
   for (const name of names) expect(read(name).equals(server.files.get(name)!.bytes), name).toBe(true);
@@ -46,12 +46,12 @@ function putShards(count: number, seed: number): string[] {
   return names;
 }
 
-test('brings what it takes to run the model, over all pages of the list, config.json last', async () => {
+test('downloads the files that the model needs, from all pages of the list, config.json last', async () => {
   server.put('generation_config.json', '');
   server.put('LICENSE.txt', 'Use it.');
   server.put('chat_template.jinja', '{{ messages }}');
   const wanted = [...server.files.keys()];
-  // None of these belongs to it.
+  // None of these is part of the model.
   putShards(2, 50);
   server.put('consolidated.safetensors', noise(999, 2));
   server.put('pytorch_model.bin', noise(999, 3), true);
@@ -74,7 +74,7 @@ test('brings what it takes to run the model, over all pages of the list, config.
   expect(server.fetched()).toContain('cdn:model.safetensors');
 });
 
-test('brings the shards that the index names, and no others', async () => {
+test('downloads the shards that the index names, and no others', async () => {
   server.files.delete('model.safetensors');
   server.put('model-00001-of-00003.safetensors', noise(999, 9));
   const shards = putShards(2, 50);
@@ -113,7 +113,7 @@ describe('a second pull', () => {
     expectFiles(...MODEL);
   });
 
-  test('follows the repository, and removes what it no longer has', async () => {
+  test("updates to the repository's new files, and removes those it no longer has", async () => {
     server.files.delete('model.safetensors');
     putShards(3, 50);
     await pullFrom(server, folder);
@@ -126,7 +126,7 @@ describe('a second pull', () => {
   });
 });
 
-describe('goes on', () => {
+describe('resumes or restarts', () => {
   test('where the connection was cut, with a Range request', async () => {
     stopAfter(server, folder, 'model.safetensors', 100_000);
     const { events } = await pullFrom(server, folder);
@@ -142,7 +142,7 @@ describe('goes on', () => {
     stopAfter(server, folder, 'model.safetensors', 100_000, () => stop.abort());
     await expect(pullFrom(server, folder, { signal: stop.signal })).rejects.toThrow(/aborted/);
     expect(statSync(partPath(server, folder, 'model.safetensors')).size).toBe(100_000);
-    // It does not look like a model yet, and nobody holds it.
+    // The folder does not look like a model yet, and is not locked.
     expect(namesIn(folder)).not.toContain('config.json');
     expect(readdirSync(join(folder, '.heddle-pull')).filter((name) => name.startsWith('lock'))).toEqual([]);
 
@@ -156,7 +156,7 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('after silence', async () => {
+  test('after a time without data', async () => {
     stopAfter(server, folder, 'model.safetensors', 100_000, () => {});
     const { events } = await pullFrom(server, folder, { patience: { ...QUICK, silence: 1 } });
     expect(events.find(({ event }) => event === 'waiting')).toMatchObject({
@@ -165,9 +165,9 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('for as long as each connection brings enough', async () => {
+  test('any number of times, while each connection brings enough bytes', async () => {
     server.put('model.safetensors', noise(6 * 2 ** 20, 7));
-    // Cuts each connection after a mebibyte and a little: more often than the patience allows in a row.
+    // Cuts each connection after a little more than a mebibyte, more often than `retries` allows in a row.
     let cuts = 0;
     server.onRequest = ({ host, range }, response) => {
       if (host !== 'cdn') return false;
@@ -184,14 +184,14 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('anew, when the server knows no ranges', async () => {
+  test('from the start, when the server does not support ranges', async () => {
     server.ranges = false;
     stopAfter(server, folder, 'model.safetensors', 100_000);
     await pullFrom(server, folder);
     expectFiles(...MODEL);
   });
 
-  test('anew, when the server answers with a range that was not asked for', async () => {
+  test('from the start, when the server answers with a range that was not requested', async () => {
     stopAfter(server, folder, 'model.safetensors', 100_000);
     const cutOnce = server.onRequest;
     server.onRequest = (seen, response) => {
@@ -204,7 +204,7 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('anew, when the file has changed since an earlier pull was stopped', async () => {
+  test('from the start, when the file has changed since an earlier pull was stopped', async () => {
     const stop = new AbortController();
     stopAfter(server, folder, 'model.safetensors', 100_000, () => stop.abort());
     await expect(pullFrom(server, folder, { signal: stop.signal })).rejects.toThrow();
@@ -215,7 +215,7 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('anew, when the file changes between two attempts', async () => {
+  test('from the start, when the file changes between two attempts', async () => {
     stopAfter(server, folder, 'model.safetensors', 100_000, (response) => {
       server.put('model.safetensors', noise(300_000, 8));
       response.destroy();
@@ -225,7 +225,7 @@ describe('goes on', () => {
     expectFiles(...MODEL);
   });
 
-  test('anew, when a file vanishes between the list and the download', async () => {
+  test('from the start, when a file vanishes between the list and the download', async () => {
     server.onRequest = ({ file }) => {
       if (file === 'README.md') server.files.delete('README.md');
       return false;
@@ -240,8 +240,8 @@ describe('goes on', () => {
   }
 });
 
-describe('a checksum that is wrong', () => {
-  /** The first `times` answers with this file have a wrong byte. */
+describe('a wrong checksum', () => {
+  /** Makes the first `times` responses with this file have a wrong byte. */
   function spoil(host: 'hub' | 'cdn', file: string, times: number): Buffer {
     const wrong = Buffer.from(server.files.get(file)!.bytes);
     wrong[wrong.length >> 1]! ^= 1;
@@ -254,14 +254,14 @@ describe('a checksum that is wrong', () => {
     return wrong;
   }
 
-  test('once is made good', async () => {
+  test('once is repaired by a second download', async () => {
     spoil('cdn', 'model.safetensors', 1);
     const { events } = await pullFrom(server, folder);
     expect(events).toContainEqual({ event: 'mismatch', name: 'model.safetensors' });
     expectFiles(...MODEL);
   });
 
-  test('twice is told, with both sums, and nothing stays of it', async () => {
+  test('twice is an error with both sums, and the bytes are deleted', async () => {
     const wrong = spoil('cdn', 'model.safetensors', 2);
     const pulling = pullFrom(server, folder);
     await expect(pulling).rejects.toMatchObject({ code: 'hub' });
@@ -274,7 +274,7 @@ describe('a checksum that is wrong', () => {
     ).toBe(0);
   });
 
-  test('of a small file is seen too', async () => {
+  test('of a small file is detected too', async () => {
     spoil('hub', 'tokenizer.json', 2);
     await expect(pullFrom(server, folder)).rejects.toThrow(
       /tokenizer\.json came with the wrong bytes twice.*git id/,

@@ -1,13 +1,13 @@
 /**
- * Pulling a model: from a repository on a hub to a folder that holds what it takes to run it.
+ * Downloads a model from a repository on a hub to a folder.
  *
- * List, choose, compare with what is there, and fetch what is missing, one file after the other. The list gives every file's
- * size and checksum, so it is the measure of everything after it: a file is renamed into its place when it matches the
- * list, and when the repository changes meanwhile, all begins again with a new list (what matches that one is kept). `config.json` comes
- * last, so a folder looks like a model when it is one.
+ * A pull lists the repository, selects files, compares them with the folder, and downloads what is missing, one file after
+ * the other. The list gives each file's size and checksum: a file is moved into place only when it matches them. If the
+ * repository changes meanwhile, the pull starts again with a new list and keeps the files that still match. `config.json` is
+ * moved into place last, so a folder with a config holds a complete model.
  *
- * Bytes are fetched here, with a ranged GET of the hub's plain `resolve` URLs, and not by the hub library, which lists only: its
- * downloads cannot go on from a part, and where a file is stored in chunks (Xet) they take another protocol.
+ * The bytes are fetched here with a ranged GET of the hub's `resolve` URLs. The hub library is used for listing only: its
+ * downloads cannot resume from a part, and for files stored in chunks (Xet) they use another protocol.
  */
 import { readFile, statfs } from 'node:fs/promises';
 import { HubError, StorageError } from '../errors.js';
@@ -27,29 +27,29 @@ import type { RemoteFile } from './sums.js';
 export interface PullRequest {
   /** `owner/name`. */
   readonly repo: string;
-  /** Of a GGUF file, such as `Q4_K_M`; without it the model as safetensors. */
+  /** Selects a GGUF file by its format, such as `Q4_K_M`; without it, the safetensors model is downloaded. */
   readonly format?: string;
   /** A branch, a tag or a commit. */
   readonly revision: string;
-  /** Where the model goes; made where it is missing. */
+  /** The target folder, created if it is missing. */
   readonly folder: string;
   readonly hub: Hub;
-  /** Stops the pull; what was downloaded is kept. */
+  /** Stops the pull; downloaded bytes are kept. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: PullEvent) => void;
   readonly patience?: Patience;
 }
 
-/** How a pull goes on. */
+/** Progress of a pull. */
 export type PullEvent =
-  /** What will be done: `bytes` of `files` are the whole model, `missingBytes` of `missingFiles` are still to come. */
+  /** The plan: the whole model has `bytes` in `files`; `missingBytes` in `missingFiles` are to be downloaded. */
   | {
       readonly event: 'plan';
       readonly files: number;
       readonly bytes: number;
       readonly missingFiles: number;
       readonly missingBytes: number;
-      /** Files that an earlier pull wrote, and that are not what the hub has. */
+      /** Files of an earlier pull that differ from the hub's. */
       readonly replaced: readonly string[];
       readonly hasTokenizer: boolean;
     }
@@ -57,22 +57,22 @@ export type PullEvent =
   | { readonly event: 'changed' }
   | TransferEvent;
 
-/** What a pull did. */
+/** Result of a pull. */
 export interface PullResult {
   readonly files: number;
   readonly bytes: number;
-  /** Files that were downloaded; 0 where all were there. */
+  /** Number of downloaded files; 0 if all were present. */
   readonly downloaded: number;
 }
 
-/** How often a repository may change while it is being pulled. */
+/** Changes of the repository during one pull before it fails. */
 const MOST_CHANGES = 3;
 
 /**
- * Downloads a model, or what is missing of it.
+ * Downloads a model, or the part of it that is missing.
  *
- * @throws HubError when the hub cannot be reached, refuses, or does not have such a model; StorageError when it cannot be
- *   stored; and the signal's reason when that is aborted
+ * @throws HubError when the hub cannot be reached, refuses the request, or has no such model; StorageError when the model
+ *   cannot be written; the signal's reason when it is aborted
  */
 export async function pull(request: PullRequest): Promise<PullResult> {
   checkRepo(request.repo);
@@ -88,7 +88,7 @@ export async function pull(request: PullRequest): Promise<PullResult> {
     }
   }
   throw new HubError(
-    `${request.repo} has not the files that the hub lists, or changes all the time. Run the same command later, or name a commit as the revision.`,
+    `${request.repo} does not have the files that the hub lists, or keeps changing. Run the same command later, or name a commit as the revision.`,
   );
 }
 
@@ -96,7 +96,7 @@ class Pull {
   readonly #request: PullRequest;
   readonly #connection: Connection;
   readonly #emit: (event: PullEvent) => void;
-  /** Bytes of the whole model; of its files that are in their place; and that have come over the network. */
+  /** Bytes of the whole model, of the files already in place, and received over the network. */
   #total = 0;
   #placed = 0;
   #received = 0;
@@ -123,7 +123,7 @@ class Pull {
         );
       let shards = parts;
       if (weights.name === INDEX) {
-        // Before anything is written, what is in the way shall be known.
+        // All conflicts in the folder are found before anything is written.
         await look([...small, weights, ...last]);
         shards = await this.#shards(folder, weights, entries);
       }
@@ -156,7 +156,7 @@ class Pull {
     }
   }
 
-  /** The shards that the index names. It is fetched for this, but comes into its place with the others. */
+  /** The shards that the index names. The index is downloaded for this, and moved into place with the other files. */
   async #shards(folder: PullFolder, index: RemoteFile, entries: readonly Entry[]): Promise<RemoteFile[]> {
     let path = folder.pathOf(index);
     if (!(await folder.has(index))) {
@@ -167,7 +167,7 @@ class Pull {
     return shardsOf(this.#request.repo, await readFile(path), entries);
   }
 
-  /** The bytes that are still to come. Throws `StorageError` when the disk does not have them. */
+  /** The number of bytes left to download. Throws `StorageError` when the disk has less free space. */
   async #expectRoom(folder: PullFolder, missing: readonly RemoteFile[]): Promise<number> {
     let bytes = sizeOf(missing);
     for (const file of missing) bytes -= await folder.partBytes(file);
@@ -179,7 +179,7 @@ class Pull {
     );
   }
 
-  /** All of a file's bytes, checked. Throws `HubError` when they are wrong twice. */
+  /** Downloads a file and checks it. Throws `HubError` when its checksum is wrong twice. */
   #fetch(folder: PullFolder, file: RemoteFile): Promise<PartialFile> {
     const { hub, repo, revision, signal } = this.#request;
     const { name, size } = file;
@@ -200,16 +200,16 @@ class Pull {
   }
 
   #announce({ name }: RemoteFile, done: number): void {
-    // An index that is fetched to see how much there is, is not worth a word.
+    // The index is downloaded before the total is known; no progress is reported for it.
     if (this.#total === 0) return;
     this.#emit({ event: 'downloading', name, done, total: this.#total, received: this.#received });
   }
 }
 
-/** Throws `Changed` when the hub gives the file another checksum than it had listed. */
+/** Throws `Changed` when the response's checksum differs from the listed one. */
 function expectSameFile({ etag }: Answer, { sum }: RemoteFile): void {
   const given = /^(?:W\/)?"?([0-9a-f]+)"?$/.exec(etag ?? '')?.[1];
-  // Anything else than a checksum of this kind is an ETag of some server on the way, and says nothing.
+  // An ETag of any other form was set by some server in between and is not a checksum.
   if (given?.length === sum.hex.length && given !== sum.hex) throw new Changed();
 }
 

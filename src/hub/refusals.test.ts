@@ -1,4 +1,4 @@
-/** What a pull says when it cannot be done, and what it leaves behind then. */
+/** Errors of a pull, and what is left on disk after them. */
 
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -41,7 +41,7 @@ async function expectStorageError(message: RegExp): Promise<void> {
 
 const withToken = (): Partial<PullRequest> => ({ hub: { endpoint: server.endpoint, token: TOKEN } });
 
-describe('refuses, and leaves nothing behind,', () => {
+describe('fails and leaves nothing behind:', () => {
   afterEach(() => expect(readdirSync(here)).toEqual([]));
 
   test('a hub that cannot be reached, at once', async () => {
@@ -64,7 +64,7 @@ describe('refuses, and leaves nothing behind,', () => {
       return true;
     };
     await expectHubError(/does not give weavers\/loom-1b to everyone \(401\).*HF_TOKEN/);
-    await expectHubError(/to the account of HF_TOKEN \(401\).*token is valid/, withToken());
+    await expectHubError(/give the account of HF_TOKEN access to .* \(401\).*token is valid/, withToken());
     server.onRequest = (_, response) => response.writeHead(404).end() !== undefined;
     await expectHubError(/has no model weavers\/loom-1b with a revision "main" \(404\)/);
   });
@@ -74,7 +74,7 @@ describe('refuses, and leaves nothing behind,', () => {
     expect(server.requests.at(-1)!.path).toContain('/tree/refs%2Fpr%2F1?');
   });
 
-  test('a repository without safetensors, telling what it has', async () => {
+  test('a repository without safetensors, and the error lists its files', async () => {
     server.files.delete('model.safetensors');
     server.put('pytorch_model.bin', 'x');
     server.extraEntries.push({ type: 'directory', path: 'original' });
@@ -100,15 +100,15 @@ describe('refuses, and leaves nothing behind,', () => {
       'a/b.git',
       '',
     ]) {
-      await expectHubError(/is no model's name\. Expected owner\/name/, { repo });
+      await expectHubError(/is not the name of a model\. Expected owner\/name/, { repo });
     }
     for (const revision of ['', '..', 'a/../b', '-x', 'a b']) {
-      await expectHubError(/is no revision/, { revision });
+      await expectHubError(/is not a revision/, { revision });
     }
     expect(server.requests).toEqual([]);
   });
 
-  test('answers that are no list of files', async () => {
+  test('responses that are not a list of files', async () => {
     const answers: [string, string, RegExp][] = [
       ['text/html', '<html>Log in</html>', /answered with "text\/html", expected the list/],
       ['application/json', '{"error": "no"}', /answered with "application\/json", expected the list/],
@@ -133,7 +133,7 @@ describe('refuses, and leaves nothing behind,', () => {
     }
   });
 
-  test('a list without an end, and redirects without one', async () => {
+  test('an endless list, and endless redirects', async () => {
     server.onRequest = (_, response) => {
       response.writeHead(200, { link: `<${server.endpoint}/again>; rel="next"` }).end('[]');
       return true;
@@ -146,7 +146,7 @@ describe('refuses, and leaves nothing behind,', () => {
     await expectHubError(/redirects to nowhere/);
   });
 
-  test('a hub that fails all the time, or asks for an hour', async () => {
+  test('a hub that always fails, or asks for a wait of an hour', async () => {
     server.onRequest = (_, response) => response.writeHead(500).end() !== undefined;
     await expectHubError(/answered with status 500/);
     expect(server.requests).toHaveLength(1 + QUICK.retries);
@@ -165,14 +165,14 @@ describe('refuses, and leaves nothing behind,', () => {
   });
 });
 
-test('a hub that is overloaded for a moment is asked again, when it says', async () => {
+test('a hub that is overloaded for a moment is asked again after the wait that it asks for', async () => {
   let left = 2;
   server.onRequest = (_, response) => {
     if (left-- <= 0) return false;
     response.writeHead(503, { 'retry-after': '0' }).end('busy');
     return true;
   };
-  // A wait of its own choosing would be an hour.
+  // The client's own backoff would be an hour.
   const { downloaded, events } = await pullFrom(server, folder, { patience: { ...QUICK, backoff: 3600 } });
   expect(downloaded).toBe(5);
   expect(events.slice(0, 2)).toEqual(
@@ -180,7 +180,7 @@ test('a hub that is overloaded for a moment is asked again, when it says', async
   );
 });
 
-test('a time to come back that has passed is none, so that each wait is longer than the one before', async () => {
+test('a Retry-After date in the past is ignored, so each wait is longer than the one before', async () => {
   let left = 2;
   server.onRequest = (_, response) => {
     if (left-- <= 0) return false;
@@ -210,7 +210,7 @@ test.each<[string, Record<string, string>]>([
   expect(waits).toEqual([{ event: 'waiting', seconds: 1.5, reason: expect.stringMatching(/status 429/) }]);
 });
 
-test('gated: says where the terms are, and what the token lacks', async () => {
+test('the error for a gated model says where the terms are, and what the token lacks', async () => {
   // The list is public, the files are not.
   server.onRequest = ({ file }, response) => {
     if (file === '') return false;
@@ -225,7 +225,7 @@ test('gated: says where the terms are, and what the token lacks', async () => {
   expect(namesIn(folder)).toEqual([]);
 });
 
-test('a connection that is cut again and again is given up, and what came is kept', async () => {
+test('a connection that is cut again and again fails in the end, and the received bytes are kept', async () => {
   server.onRequest = ({ host, range }, response) => {
     if (host !== 'cdn') return false;
     const bytes = server.files.get('model.safetensors')!.bytes;
@@ -244,7 +244,7 @@ test('a connection that is cut again and again is given up, and what came is kep
   );
 });
 
-test('a server that knows no ranges and never comes to the end is given up', async () => {
+test('a server without ranges that never completes a file fails in the end', async () => {
   server.put('model.safetensors', noise(3 * 2 ** 20, 2));
   server.ranges = false;
   let left = 20;
@@ -261,7 +261,7 @@ test('a server that knows no ranges and never comes to the end is given up', asy
   await expectHubError(/again and again/);
 });
 
-test('a login page instead of the rest of a file is told, and does not cost what came before', async () => {
+test('a login page instead of the rest of a file is an error, and the bytes received before are kept', async () => {
   const stop = new AbortController();
   stopAfter(server, folder, 'model.safetensors', 100_000, () => stop.abort());
   await expect(pullFrom(server, folder, { signal: stop.signal })).rejects.toThrow();
@@ -276,7 +276,7 @@ test('a login page instead of the rest of a file is told, and does not cost what
   expect(statSync(partPath(server, folder, 'model.safetensors')).size).toBe(100_000);
 });
 
-test('a file that goes on beyond its size is not stored', async () => {
+test('a file longer than its listed size is not stored', async () => {
   server.onRequest = ({ host }, response) => {
     if (host !== 'cdn') return false;
     response.writeHead(200, { 'transfer-encoding': 'chunked' }).end(noise(400_000, 3));

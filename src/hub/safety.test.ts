@@ -1,4 +1,4 @@
-/** What a pull never does: obey hostile names, give the token away, or touch what is not its own. */
+/** Safety of a pull: hostile names, the token, and files that are not its own. */
 
 import {
   existsSync,
@@ -59,7 +59,7 @@ describe('hostile names', () => {
     '..',
   ];
 
-  test('in the list are passed over', async () => {
+  test('in the list are ignored', async () => {
     for (const path of evil) server.extraEntries.push({ type: 'file', path, size: 4, oid: 'c'.repeat(40) });
     await pullFrom(server, folder);
     expect(readdirSync(here)).toEqual(['models']);
@@ -84,7 +84,7 @@ describe('hostile names', () => {
     expect(namesIn(folder)).toEqual([]);
   });
 
-  test('reach the terminal as harmless text', async () => {
+  test('are printed without control characters', async () => {
     server.files.delete('model.safetensors');
     server.extraEntries.push({ type: 'file', path: '\u001b]0;evil\u0007\n', size: 4, oid: 'c'.repeat(40) });
     await expectHubError(/"\\u001b\]0;evil\\u0007\\n"/);
@@ -128,7 +128,7 @@ describe('the token', () => {
       expect(readFileSync(join(books, name), 'utf8')).not.toContain(TOKEN);
   });
 
-  test('comes from the environment, as the hub does', () => {
+  test("is read from the environment, like the hub's address", () => {
     const env = {
       HF_TOKEN: ` ${TOKEN}\n`,
       HUGGING_FACE_HUB_TOKEN: 'hf_old',
@@ -159,7 +159,7 @@ describe('the token', () => {
 });
 
 describe('the folder', () => {
-  test('is no file, nor below one', async () => {
+  test('must not be a file, nor below one', async () => {
     mkdirSync(join(here, 'models'));
     writeFileSync(folder, 'mine');
     await expectStorageError(/is a file, and a model needs a folder/);
@@ -168,11 +168,11 @@ describe('the folder', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test("keeps a person's own files", async () => {
+  test("keeps the user's own files", async () => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'README.md'), 'mine');
     await expectStorageError(
-      /its README\.md is not the one of weavers\/loom-1b, and no pull has put it there/,
+      /its README\.md differs from the one of weavers\/loom-1b and was not downloaded by a pull/,
     );
     expect(readdirSync(folder)).toEqual(['README.md']);
     expect(readFileSync(join(folder, 'README.md'), 'utf8')).toBe('mine');
@@ -183,14 +183,14 @@ describe('the folder', () => {
     expect(server.fetched()).toEqual([]);
   });
 
-  test('takes over files that are right, wherever they come from', async () => {
+  test('keeps files with the right checksum, whoever wrote them', async () => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'model.safetensors'), server.files.get('model.safetensors')!.bytes);
     const { downloaded } = await pullFrom(server, folder);
     expect(downloaded).toBe(4);
   });
 
-  test('holds one model, and no weights beside it that would be taken for its own', async () => {
+  test('holds one model, and no other weights that would be loaded instead', async () => {
     await pullFrom(server, folder);
     const pulled = join(folder, '.heddle-pull', 'pulled.json');
     writeFileSync(pulled, readFileSync(pulled, 'utf8').replace('loom-1b', 'loom-7b'));
@@ -199,11 +199,11 @@ describe('the folder', () => {
     server.files.delete('model.safetensors');
     server.put('a.safetensors', 'x');
     server.put('model.safetensors.index.json', '{"weight_map": {"a": "a.safetensors"}}');
-    await expectStorageError(/its model\.safetensors is not the one of weavers\/loom-1b/);
+    await expectStorageError(/its model\.safetensors differs from the one of weavers\/loom-1b/);
     expect(existsSync(join(folder, 'model.safetensors'))).toBe(true);
   });
 
-  test.skipIf(!existsSync('/dev/full'))('says when the disk is full', async () => {
+  test.skipIf(!existsSync('/dev/full'))('a full disk is an error', async () => {
     mkdirSync(join(folder, '.heddle-pull'), { recursive: true });
     symlinkSync('/dev/full', partPath(server, folder, 'model.safetensors'));
     await expectStorageError(/the disk is full/);

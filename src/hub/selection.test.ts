@@ -1,4 +1,4 @@
-/** Which files of a repository a model is, where it is asked for as a GGUF file. */
+/** Selection of the files of a model in GGUF. */
 import { expect, test } from 'vitest';
 import { HubError } from '../errors.js';
 import { type Entry, selectFiles } from './selection.js';
@@ -30,7 +30,7 @@ test.each([
   expect(config).toBeUndefined();
 });
 
-test('what there is instead is told', () => {
+test('the error lists what the repository has', () => {
   const refusal = (format?: string, of = repository): string => {
     try {
       selectFiles('weavers/loom', of, format);

@@ -1,10 +1,10 @@
 /**
- * Which files of a repository make a model that can be run: its config, its tokenizer, its weights, and what says what
- * it is and who may use it.
+ * Selects the files of a repository that a model needs: its config, its tokenizer, its weights, its model card and its
+ * license.
  *
- * Weights are `model.safetensors`, or else the shards that `model.safetensors.index.json` names; a repository often holds the same
- * weights several times, in other formats, other frameworks' layouts or folders of their own, and none of that is taken.
- * A GGUF file, which has all of it inside, is taken when it is asked for by the name of its format, such as Q4_K_M.
+ * Weights are `model.safetensors`, or else the shards that `model.safetensors.index.json` names. A repository often has the same
+ * weights in other formats, layouts or folders too; those are skipped. A GGUF file, which contains everything, is selected when
+ * its format, such as Q4_K_M, is given.
  */
 import { quote, shardsIn } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
@@ -12,7 +12,7 @@ import { isVocabularyFile } from '../text/index.js';
 import { isPlainName } from './names.js';
 import type { RemoteFile } from './sums.js';
 
-/** What stands at a repository's root: `file` is absent for a folder. */
+/** An entry at a repository's root; `file` is absent for a folder. */
 export interface Entry {
   readonly path: string;
   readonly file?: RemoteFile;
@@ -21,7 +21,7 @@ export interface Entry {
 /** The files of a repository that make up a model. */
 export interface Selection {
   readonly config?: RemoteFile;
-  /** Tokenizer, chat template, license, and the like. */
+  /** Tokenizer, chat template, license, and similar files. */
   readonly small: readonly RemoteFile[];
   /** The weights, or the index that names their shards. */
   readonly weights: RemoteFile;
@@ -30,11 +30,11 @@ export interface Selection {
 }
 
 const CONFIG = 'config.json';
-/** The file name of a tokenizer in the format of Hugging Face's tokenizers. */
+/** The file name of a tokenizer in the format of Hugging Face tokenizers. */
 export const TOKENIZER = 'tokenizer.json';
-/** The file name of weights that are in one file. */
+/** The file name of weights in one file. */
 export const SINGLE = 'model.safetensors';
-/** The file name of the index of weights that are in several files. */
+/** The file name of the index of weights in several files. */
 export const INDEX = 'model.safetensors.index.json';
 
 const SMALL: ReadonlySet<string> = new Set([
@@ -46,10 +46,10 @@ const SMALL: ReadonlySet<string> = new Set([
   'chat_template.json',
 ]);
 
-/** A license or a model card that is larger than this, in bytes, is something else. */
+/** A license or a model card that is larger than this, in bytes, is not downloaded. */
 const LARGEST_TEXT = 2 ** 20;
 
-/** Chooses the files to download. Throws `HubError`, which says what there is, when they are no model that Heddle can read. */
+/** Selects the files to download. Throws `HubError`, which lists what the repository has, when it has no model that Heddle can read. */
 export function selectFiles(repo: string, entries: readonly Entry[], format?: string): Selection {
   const files = new Map<string, RemoteFile>();
   for (const { path, file } of entries) if (file !== undefined && isPlainName(path)) files.set(path, file);
@@ -65,7 +65,7 @@ export function selectFiles(repo: string, entries: readonly Entry[], format?: st
   const config = files.get(CONFIG);
   if (config === undefined) {
     throw new HubError(
-      `${repo} has no ${CONFIG}, so nothing says what its weights mean. It has ${listOf(entries)}. Check that it is a whole model.`,
+      `${repo} has no ${CONFIG}, so the architecture of its weights is unknown. It has ${listOf(entries)}. Check that it is a whole model.`,
     );
   }
   const small = [...files.values()].filter(
@@ -78,7 +78,7 @@ function tellsWhatItIs({ name, size }: RemoteFile): boolean {
   return (name.startsWith('LICENSE') || name === 'README.md') && size <= LARGEST_TEXT;
 }
 
-/** `NAME-Q4_K_M.gguf`, or `NAME-Q4_K_M-00001-of-00003.gguf`: models, and no encoders of images beside them. */
+/** `NAME-Q4_K_M.gguf`, or `NAME-Q4_K_M-00001-of-00003.gguf`, but not the image encoders (`mmproj`) beside them. */
 const GGUF_NAME =
   /^(?!mmproj).*?[-._](?<format>(?:UD-)?(?:I?Q\d\w*|T?Q\d_\d|BF16|F16|F32|MXFP4\w*))(?<part>-\d{5}-of-\d{5})?\.gguf$/i;
 
@@ -108,7 +108,7 @@ function selectGguf(repo: string, files: ReadonlyMap<string, RemoteFile>, format
 }
 
 /**
- * The shards that an index names, in their names' order. Throws `HubError` when the text is no index, or names a file that the
+ * The shards that an index names, sorted by name. Throws `HubError` when the index is invalid, or names a file that the
  * repository does not have.
  */
 export function shardsOf(repo: string, index: Uint8Array, entries: readonly Entry[]): RemoteFile[] {
@@ -126,7 +126,7 @@ export function shardsOf(repo: string, index: Uint8Array, entries: readonly Entr
   const files = new Map(entries.map(({ path, file }) => [path, file]));
   return names.map((name) => {
     const file = isPlainName(name) ? files.get(name) : undefined;
-    if (file === undefined) throw fail(`it names ${quote(name)}, and no such file stands beside it`);
+    if (file === undefined) throw fail(`it names ${quote(name)}, and the repository has no such file`);
     return file;
   });
 }

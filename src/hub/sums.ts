@@ -1,32 +1,32 @@
 /**
- * Checksums, as the hub keeps them: a large file's is the SHA-256 of its bytes (its LFS oid), a small one's is the id that git
- * gives it: the SHA-1 of `blob <size>\0` and its bytes.
+ * Checksums as the hub lists them: for a large file, the SHA-256 of its bytes (its LFS oid); for a small file, its git object id,
+ * the SHA-1 of `blob <size>\0` followed by its bytes.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 
-/** A checksum as the hub gives it: SHA-256 of a large file, or git's SHA-1 of a blob. */
+/** A checksum listed by the hub: SHA-256 of a large file, or the git id of a small one. */
 export interface Sum {
   readonly kind: 'sha256' | 'git';
-  /** Lower-case hexadecimal digits. */
+  /** Lower-case hexadecimal. */
   readonly hex: string;
 }
 
-/** A file of a repository: its name (without folders), its size in bytes, its checksum. */
+/** A file at the root of a repository: name, size in bytes, checksum. */
 export interface RemoteFile {
   readonly name: string;
   readonly size: number;
   readonly sum: Sum;
 }
 
-/** What takes a file's bytes in order and digests them to its sum. */
+/** A hasher whose digest over all bytes of the file must equal `sum.hex`. */
 export function hasherFor({ size, sum }: RemoteFile): Hash {
   return sum.kind === 'sha256' ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
 }
 
 /**
- * Feeds a file on disk to `hasher`; `onBytes` hears how many bytes are done. Throws system errors, and the signal's
- * reason when that is aborted.
+ * Updates `hasher` with the bytes of a file; `onBytes` gets the number of bytes read so far. Throws file system errors, and the
+ * signal's reason when it is aborted.
  */
 export async function hashFile(
   path: string,

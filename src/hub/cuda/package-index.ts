@@ -1,6 +1,6 @@
 /**
- * Python's package index, as pip asks it (PEP 503 and 691): for one version of a package the file that fits this machine.
- * Wheels' names are those of PEP 427 and 600.
+ * Queries a Python package index with the protocol of pip (PEP 503 and 691) for the wheel of one version of a package that fits
+ * this machine. The names of wheels follow PEP 427 and 600.
  */
 import { z } from 'zod';
 import { quote } from '../../checkpoint/index.js';
@@ -13,18 +13,18 @@ const DEFAULT_INDEX = 'https://pypi.org/simple';
 
 const LARGEST_PAGE = 2 ** 26;
 
-/** A machine as wheels name it: its processor, and the C library's version below which it must have been built. */
+/** A platform in the terms of wheels: the processor, and the newest glibc version that a wheel may have been built for. */
 export interface Platform {
   readonly machine: string;
   readonly glibc: readonly [major: number, minor: number];
 }
 
-/** A wheel as a Python package index lists it. */
+/** A wheel listed by a Python package index. */
 export interface Wheel extends RemoteFile {
   readonly url: string;
 }
 
-/** The index of an option or of `PIP_INDEX_URL`, or pip's default; a name and a password in it are sent to it alone. Throws `HubError`. */
+/** The `Source` of a package index: the given address, else `PIP_INDEX_URL`, else pip's default. A user name and password in the address are sent to that index only. Throws `HubError` for a malformed address. */
 export function indexSource(given: string | undefined, environment: NodeJS.ProcessEnv = process.env): Source {
   const address = given?.trim() || environment.PIP_INDEX_URL?.trim() || DEFAULT_INDEX;
   const setting = given === undefined ? 'PIP_INDEX_URL' : '--index-url';
@@ -45,10 +45,10 @@ export function indexSource(given: string | undefined, environment: NodeJS.Proce
     refusal: ({ status, url: asked }) => {
       if (status === 401 || status === 403) {
         return new HubError(
-          `${url.host} does not let us in (${status}): put the name and the password into ${setting}, as pip takes them.`,
+          `${url.host} refuses access (${status}): put the user name and password into ${setting}, in the form that pip takes.`,
         );
       }
-      // Pages of packages; a file's link may pass.
+      // This is called for package pages and for files alike; `asked` says which was missing.
       return status === 404
         ? new HubError(`${url.host} has no ${asked} (404). Name another index by ${setting}.`)
         : undefined;
@@ -74,7 +74,7 @@ interface Listed {
   readonly size: number | undefined;
 }
 
-/** The wheel of one version of a package for a platform. Throws `HubError` where the index has none, or says something else. */
+/** Finds the wheel of one version of a package for a platform. Throws `HubError` when the index has none or its response is malformed. */
 export async function findWheel(
   connection: Connection,
   { endpoint, setting }: Source,
@@ -104,14 +104,14 @@ export async function findWheel(
   const { filename, url, sha256 } = found;
   if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) {
     throw new HubError(
-      `${connection.host} gives no SHA-256 for ${filename}, and what cannot be checked is not taken. Name another index by ${setting}.`,
+      `${connection.host} gives no SHA-256 for ${filename}, and a file that cannot be checked is not used. Name another index by ${setting}.`,
     );
   }
   const size = found.size ?? (await sizeOf(connection, url));
   return { name: filename, url, size, sum: { kind: 'sha256', hex: sha256 } };
 }
 
-/** The files of a page in JSON, or in HTML as older indexes have it. */
+/** Parses a package page in JSON (PEP 691), or in HTML (PEP 503) from an older index. */
 function readPage(text: string, headers: Headers, page: string): Listed[] | undefined {
   const absolute = (url: string): string => (URL.canParse(url, page) ? new URL(url, page).href : page);
   try {
@@ -131,11 +131,11 @@ function readPage(text: string, headers: Headers, page: string): Listed[] | unde
     url.hash = '';
     return { filename: label!.trim(), url: url.href, sha256, size: undefined };
   });
-  // A login page has links too.
+  // A login page may contain links too, but none to packages.
   return files.some(({ filename }) => /\.(whl|tar\.gz|zip)$/.test(filename)) ? files : undefined;
 }
 
-/** A file's size, where the index does not say it. */
+/** A file's size, for an index that does not list it. */
 async function sizeOf(connection: Connection, url: string): Promise<number> {
   const answer = await connection.persist(() => connection.get(url));
   answer.discard();
@@ -147,8 +147,8 @@ async function sizeOf(connection: Connection, url: string): Promise<number> {
 }
 
 /**
- * How well a file fits: higher for a newer C library. Nothing where it is another package, version or platform, or no wheel for every
- * Python 3.
+ * Rank of a file: higher for a newer required glibc. Undefined if it is another package, version or platform, or not a wheel for
+ * every Python 3.
  */
 function rankOf(filename: string, name: string, version: string, platform: Platform): number | undefined {
   const parts = /^(.+?)-(.+?)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl$/.exec(filename);
@@ -163,7 +163,7 @@ function rankOf(filename: string, name: string, version: string, platform: Platf
   return ranks.length === 0 ? undefined : Math.max(...ranks);
 }
 
-/** The C library that a tag asks for, as a number; 0 for none. Nothing where the tag is of another platform. */
+/** The glibc version that a platform tag requires, as a number; 0 if it requires none. Undefined for another platform. */
 function glibcOf(tag: string, machine: string): number | undefined {
   if (tag === 'any' || tag === `linux_${machine}`) return 0;
   if (!tag.endsWith(`_${machine}`)) return undefined;

@@ -108,7 +108,7 @@ function expectComplete(): void {
 const total = () => [...server.files.values()].reduce((all, bytes) => all + bytes.length, 0);
 
 describe('setting up CUDA', () => {
-  test('says what it needs, brings the libraries and nothing else, and then has nothing to do', async () => {
+  test('reports its plan, installs the libraries and nothing else, and then has nothing to do', async () => {
     expect(await setup()).toEqual({ outcome: 'done', folder: join(folder, '1.2.3') });
     expect(plans).toEqual([
       { wheels: 2, bytes: total(), missingBytes: total(), folder: join(folder, '1.2.3') },
@@ -122,20 +122,20 @@ describe('setting up CUDA', () => {
     expect(server.asked).toEqual([]);
   });
 
-  test.each(['json without sizes', 'html'] as const)('from an index that answers in %s', async (style) => {
+  test.each(['json without sizes', 'html'] as const)('reads an index that answers in %s', async (style) => {
     server.style = style;
     expect((await setup()).outcome).toBe('done');
     expect(plans[0]).toMatchObject({ bytes: total() });
     expectComplete();
   });
 
-  test('where that is declined, nothing is downloaded', async () => {
+  test('downloads nothing when the plan is declined', async () => {
     expect((await setup({ confirm: async () => false })).outcome).toBe('declined');
     expect(server.downloads()).toEqual([]);
     expect(readdirSync(join(folder, '.downloads'))).toEqual([]);
   });
 
-  test('goes on where the connection was cut, and where an earlier one was stopped', async () => {
+  test('resumes where the connection was cut, and where an earlier setup was stopped', async () => {
     let cuts = 0;
     server.onRequest = ({ path, range }, response) => {
       const bytes = server.files.get(XLA)!;
@@ -165,7 +165,7 @@ describe('setting up CUDA', () => {
     expectComplete();
   });
 
-  test('bytes that are wrong are fetched once more, and refused when they stay so', async () => {
+  test('wrong bytes are downloaded once more, and then are an error', async () => {
     let wrong = 1;
     server.onRequest = ({ path }, response) => {
       if (!path.endsWith(CUBLAS) || wrong-- <= 0) return false;
@@ -185,16 +185,16 @@ describe('setting up CUDA', () => {
     expect(readdirSync(folder)).toEqual(['.downloads']);
   });
 
-  test('an archive that is none, or has no plugin, leaves nothing that looks complete', async () => {
+  test('an invalid archive, or one without a plugin, leaves nothing that looks complete', async () => {
     server.files.set(CUBLAS, noise(5000, 9));
-    await expect(setup()).rejects.toThrow(/is no archive that can be unpacked/);
+    await expect(setup()).rejects.toThrow(/cannot be unpacked/);
     server.files.set(CUBLAS, await wheelOf({ 'nvidia/cu13/lib/libcublas.so.13': 'x' }));
     server.files.set(XLA, await wheelOf({ 'README.md': 'nothing' }));
     await expect(setup()).rejects.toThrow(/there is no XLA plugin in/);
     expect(readdirSync(folder)).toEqual(['.downloads']);
   });
 
-  test('names in an archive that lead out of the folder are refused', async () => {
+  test('names in an archive that point outside the folder are refused', async () => {
     const bytes = Buffer.from(
       (await wheelOf({ 'nvidia/xx/lib/libevil.so.1': 'evil' }))
         .toString('latin1')
@@ -206,7 +206,7 @@ describe('setting up CUDA', () => {
     expect(readdirSync(folder)).toEqual(['.downloads']);
   });
 
-  test('another process that sets up is told, and is not disturbed', async () => {
+  test('a setup by another process is an error, and is not disturbed', async () => {
     mkdirSync(join(folder, '.downloads'), { recursive: true });
     writeFileSync(join(folder, '.downloads', `lock-${process.ppid}`), '');
     await expect(setup()).rejects.toThrow(StorageError);
@@ -214,14 +214,14 @@ describe('setting up CUDA', () => {
     expect(server.asked).toEqual([]);
   });
 
-  test('libraries of other versions go when the new ones are there', async () => {
+  test('libraries of other versions are removed when the new ones are installed', async () => {
     mkdirSync(join(folder, '1.0.0', 'nvidia'), { recursive: true });
     mkdirSync(join(folder, 'notes'), { recursive: true });
     await setup();
     expect(readdirSync(folder).sort()).toEqual(['.downloads', '1.2.3', 'notes']);
   });
 
-  test('a disk without room is told before the download', async () => {
+  test('too little disk space is an error before the download', async () => {
     server.style = 'html';
     server.onRequest = ({ path }, response) => {
       if (!path.endsWith(CUBLAS)) return false;
@@ -234,7 +234,7 @@ describe('setting up CUDA', () => {
     );
   });
 
-  test('a folder that cannot be written to', async () => {
+  test('a folder that cannot be written to is an error', async () => {
     writeFileSync(folder, '');
     await expect(setup()).rejects.toThrow(StorageError);
   });
@@ -247,7 +247,7 @@ describe('the wheel for this machine', () => {
     await setup({ wheels: [['jax-cuda13-pjrt', '1.2.3']], platform, confirm: async () => false });
     return server;
   };
-  /** Which of them is downloaded. */
+  /** The file that is downloaded. */
   const chosen = async (names: string[], platform?: Platform) => {
     await choose(names, platform);
     server.asked.length = 0;
@@ -267,12 +267,12 @@ describe('the wheel for this machine', () => {
     expect(await chosen([...others, best].map((tags) => wheel(tags)))).toBe(wheel(best));
   });
 
-  test('is of the version that was asked for, in whatever way its name is written', async () => {
+  test('has the requested version, however its name is normalised', async () => {
     const tags = 'py3-none-manylinux_2_27_x86_64';
     expect(await chosen([wheel(tags, '1.2.30'), wheel(tags, '1.2.3rc1'), wheel(tags)])).toBe(wheel(tags));
   });
 
-  test('where there is none, it says for what there is none', async () => {
+  test('if there is none, the error names the platform', async () => {
     const none = choose([wheel('py3-none-manylinux_2_27_x86_64')], { machine: 'aarch64', glibc: [2, 36] });
     await expect(none).rejects.toThrow(
       /no file of jax-cuda13-pjrt 1\.2\.3 for Linux on aarch64 with glibc 2\.36/,
@@ -281,7 +281,7 @@ describe('the wheel for this machine', () => {
     await expect(old).rejects.toThrow(/glibc 2\.17/);
   });
 
-  test('without a sum it is not taken', async () => {
+  test('without a checksum it is not used', async () => {
     server.sums.set(XLA, '');
     await expect(setup()).rejects.toThrow(/gives no SHA-256/);
   });
@@ -306,20 +306,20 @@ describe('the index', () => {
     }
   });
 
-  test('lets in whom it knows', async () => {
+  test('accepts a login', async () => {
     server.onRequest = ({ authorization }, response) => {
       if (authorization === `Basic ${Buffer.from('me:secret').toString('base64')}`) return false;
       response.writeHead(401).end();
       return true;
     };
     await expect(setup()).rejects.toThrow(
-      /does not let us in \(401\): put the name and the password into --index-url/,
+      /refuses access \(401\): put the user name and password into --index-url/,
     );
     const address = `http://me:secret@127.0.0.1:${server.port}/simple`;
     expect((await setup({ index: indexSource(address) })).outcome).toBe('done');
   });
 
-  test('a page of something else is no list of files', async () => {
+  test('a page of something else is an error', async () => {
     server.onRequest = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<a href="/login">log in</a>');
       return true;
@@ -330,7 +330,7 @@ describe('the index', () => {
     await expect(setup()).rejects.toThrow(/a wrong --index-url does that/);
   });
 
-  test('a package that it does not have, and an index that is not there', async () => {
+  test('a missing package and an unreachable index are errors', async () => {
     await expect(setup({ wheels: [['jax-cuda99-pjrt', '1']] })).rejects.toThrow(
       /has no .*\/simple\/jax-cuda99-pjrt\/ \(404\)/,
     );
@@ -343,7 +343,7 @@ describe('the index', () => {
   });
 });
 
-test('what is unpacked of the packages', () => {
+test('which files of the packages are unpacked', () => {
   const wanted = [
     'nvidia/cudnn/lib/libcudnn_engines_precompiled.so.9',
     'nvidia/cu13/lib/libnvrtc-builtins.so.13.0',
@@ -360,7 +360,7 @@ test('what is unpacked of the packages', () => {
     'evil.so',
   ];
   expect([...wanted, ...unwanted].filter(isWanted)).toEqual(wanted);
-  // The first one names the folder, and each is one version.
+  // The first one names the folder, and each has one exact version.
   expect(WHEELS[0]![0]).toBe('jax-cuda13-pjrt');
   for (const [, version] of WHEELS) expect(version).toMatch(/^\d+(\.\d+)+$/);
 });

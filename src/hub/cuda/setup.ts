@@ -1,9 +1,9 @@
 /**
- * XLA and the CUDA libraries in a folder of Heddle's own, for machines without Python: the wheels that JAX and NVIDIA publish
- * are found in the package index, downloaded, checked, and of what is in them the libraries are unpacked.
+ * Installs XLA and the CUDA libraries into Heddle's own folder, for machines without Python: finds the wheels of JAX and NVIDIA
+ * in the package index, downloads and checks them, and unpacks the libraries.
  *
- *   cuda/<version>/       the libraries, laid out as in Python's site-packages; it appears whole
- *   cuda/.downloads/      wheels on their way (see `part.ts`), and who is downloading (see `lock.ts`)
+ *   cuda/<version>/       the libraries in the layout of Python's site-packages; renamed into place when complete
+ *   cuda/.downloads/      partly downloaded wheels (see `partial-file.ts`) and the lock of the process that downloads
  */
 import { readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,53 +18,53 @@ import { findWheel, type Platform, type Wheel } from './package-index.js';
 import { unpack, unpackedSize } from './unpack.js';
 import { isWanted, WHEELS } from './wheels.js';
 
-/** Where XLA's plugin and the CUDA libraries come from, and where they go. */
+/** Options of `setupCuda`. */
 export interface CudaSetup {
   readonly index: Source;
-  /** Asked before anything large is downloaded. */
+  /** Called before the wheels are downloaded; false cancels the setup. */
   readonly confirm: (plan: CudaPlan) => Promise<boolean>;
   readonly onEvent?: (event: CudaSetupEvent) => void;
   readonly signal?: AbortSignal;
   readonly patience?: Patience;
-  /** Where the libraries go: Heddle's own folder by default. */
+  /** Parent folder of the installation; default: Heddle's own. */
   readonly folder?: string;
-  /** Names and versions of packages; the first one's version names the folder. */
+  /** Names and versions of packages; the version of the first names the folder. */
   readonly wheels?: readonly (readonly [name: string, version: string])[];
   readonly platform?: Platform;
 }
 
-/** What a setup is about to download. */
+/** The planned download. */
 export interface CudaPlan {
   readonly wheels: number;
-  /** Bytes of all wheels, and of those that are still to come. */
+  /** Bytes of all wheels, and bytes left to download. */
   readonly bytes: number;
   readonly missingBytes: number;
-  /** The folder that will hold them. */
+  /** The folder that the libraries are unpacked into. */
   readonly folder: string;
 }
 
-/** How a setup goes on. `done` and `total` are bytes. */
+/** Progress of a setup; `done` and `total` are in bytes. */
 export type CudaSetupEvent =
-  /** The index is asked for a package. */
+  /** The index is queried for a package. */
   | { readonly event: 'asking'; readonly name: string }
   | { readonly event: 'unpacking'; readonly name: string; readonly done: number; readonly total: number }
   | TransferEvent;
 
-/** What a setup did. */
+/** Result of a setup. */
 export interface CudaSetupResult {
-  /** `present`: it was there already. `declined`: `confirm` said no. */
+  /** `present`: already installed. `declined`: `confirm` returned false. */
   readonly outcome: 'done' | 'present' | 'declined';
   readonly folder: string;
 }
 
-/** What unpacked libraries take beside a wheel, at most: the disk is looked at before the download. */
+/** Upper bound of unpacked size / wheel size, for the check of free disk space before the download. */
 const UNPACKED_RATIO = 2.5;
 
 /**
- * Downloads and unpacks what is missing. An interrupted setup goes on where it stopped.
+ * Downloads and unpacks what is missing. An interrupted setup resumes where it stopped.
  *
- * @throws HubError where the platform has no such libraries, or the index does not give them; StorageError where the disk fails or another
- *   process sets up; and the signal's reason when that is aborted
+ * @throws HubError when there are no libraries for the platform or the index does not have them; StorageError when the disk
+ *   fails or another process is setting up; the signal's reason when it is aborted
  */
 export async function setupCuda(setup: CudaSetup): Promise<CudaSetupResult> {
   const { wheels = WHEELS, folder: parent = setupFolder(), platform = platformHere() } = setup;
@@ -84,7 +84,7 @@ export async function setupCuda(setup: CudaSetup): Promise<CudaSetupResult> {
   }
 }
 
-/** This machine. Throws `HubError` where CUDA's libraries do not run. */
+/** This machine's platform. Throws `HubError` if the CUDA libraries do not run on it. */
 function platformHere(): Platform {
   const machine = { x64: 'x86_64', arm64: 'aarch64' }[process.arch as string];
   const { glibcVersionRuntime: glibc } = (
@@ -118,7 +118,7 @@ class Setup {
     );
   }
 
-  /** False where the plan is declined. */
+  /** Returns false if the plan was declined. */
   async run(wanted: NonNullable<CudaSetup['wheels']>, platform: Platform): Promise<boolean> {
     const { index, confirm } = this.setup;
     const wheels: Wheel[] = [];
@@ -141,7 +141,7 @@ class Setup {
     return join(this.downloads, `${sum.hex}.part`);
   }
 
-  /** The bytes that are still to come. Throws `StorageError` where the disk does not have what all of it takes. */
+  /** The bytes left to download. Throws `StorageError` when the disk lacks the space for the wheels and the unpacked libraries. */
   async #expectRoom(wheels: readonly Wheel[]): Promise<number> {
     let missing = 0;
     let all = 0;
@@ -163,7 +163,7 @@ class Setup {
     );
   }
 
-  /** A wheel's path, all of it there and checked. */
+  /** Downloads and checks a wheel; returns its path. */
   async #fetch(wheel: Wheel): Promise<string> {
     const { name, size, url } = wheel;
     const { index, signal } = this.setup;
@@ -191,7 +191,7 @@ class Setup {
     return part.path;
   }
 
-  /** Throws `HubError` where no plugin is in what was unpacked; then nothing stays of it. */
+  /** Throws `HubError` when the wheels contain no XLA plugin; the unpacked files are then removed. */
   async #unpack(wheels: readonly Wheel[], archives: readonly string[]): Promise<void> {
     const { signal } = this.setup;
     const jobs = wheels.map(({ name }, i) => ({ archive: archives[i]!, name, wanted: isWanted, signal }));
@@ -215,7 +215,7 @@ class Setup {
     });
   }
 
-  /** The wheels are not needed any more, and neither is what an earlier version of Heddle began to download. */
+  /** Deletes the wheels, and the partial downloads of earlier versions of Heddle. */
   async #forget(archives: readonly string[]): Promise<void> {
     const parts = (await readdir(this.downloads)).filter((name) => name.endsWith('.part'));
     for (const path of new Set([...archives, ...parts.map((name) => join(this.downloads, name))])) {
@@ -224,7 +224,7 @@ class Setup {
   }
 }
 
-/** Libraries of other versions, which nobody would load any more. Programs that run have them open, and keep them. */
+/** Deletes the libraries of other versions. Programs that use them have the files open and are not affected. */
 async function removeOthers(parent: string, folder: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const path = join(parent, name);

@@ -1,4 +1,4 @@
-/** Takes some files out of a zip archive. */
+/** Unpacks selected files of a zip archive. */
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -7,10 +7,10 @@ import { openPromise } from 'yauzl';
 import { inWords } from '../../checkpoint/index.js';
 import { HubError } from '../../errors.js';
 
-/** Which entries of an archive are unpacked, and where to. */
+/** Which entries of an archive are unpacked, and into which folder. */
 export interface Unpacking {
   readonly archive: string;
-  /** The archive's name, for people. */
+  /** The archive's name in error messages. */
   readonly name: string;
   readonly into: string;
   readonly wanted: (path: string) => boolean;
@@ -18,7 +18,7 @@ export interface Unpacking {
   readonly onBytes?: (bytes: number) => void;
 }
 
-/** Unpacks what is wanted; tools may be run. Throws `HubError` for what is no zip archive, `StorageError` where the disk fails. */
+/** Unpacks the wanted files and keeps their executable bits. Throws `HubError` for an invalid archive, `StorageError` when the disk fails. */
 export async function unpack(unpacking: Unpacking): Promise<void> {
   for await (const { path, executable, open } of entries(unpacking)) {
     const target = join(unpacking.into, path);
@@ -36,7 +36,7 @@ export async function unpack(unpacking: Unpacking): Promise<void> {
   }
 }
 
-/** The bytes that the wanted files have when they are unpacked. Throws `HubError` for what is no zip archive. */
+/** Total size of the wanted files when unpacked, in bytes. Throws `HubError` for an invalid archive. */
 export async function unpackedSize(
   unpacking: Pick<Unpacking, 'archive' | 'name' | 'wanted'>,
 ): Promise<number> {
@@ -60,13 +60,13 @@ async function* entries(unpacking: Pick<Unpacking, 'archive' | 'name' | 'wanted'
     throw inWordsOrDamaged(unpacking, unpacking.archive, error);
   }
   try {
-    // yauzl refuses names that lead out of the folder.
+    // yauzl refuses names that point outside the folder.
     for await (const entry of zip.eachEntry()) {
       if (!unpacking.wanted(entry.fileName)) continue;
       yield {
         path: entry.fileName,
         size: entry.uncompressedSize,
-        // The upper half are Unix's mode.
+        // The upper 16 bits are the Unix mode.
         executable: ((entry.externalFileAttributes >>> 16) & 0o111) !== 0,
         open: () => zip.openReadStreamPromise(entry),
       };
@@ -78,12 +78,12 @@ async function* entries(unpacking: Pick<Unpacking, 'archive' | 'name' | 'wanted'
   }
 }
 
-/** A system error as `StorageError`; what yauzl and zlib say about the archive as `HubError`. */
+/** Converts a system error to `StorageError`, and an error of yauzl or zlib to `HubError`. */
 function inWordsOrDamaged({ name }: Pick<Unpacking, 'name'>, path: string, error: unknown): unknown {
   const told = inWords(path, error);
   if (told !== error) return told;
   return new HubError(
-    `${name} is no archive that can be unpacked: ${error instanceof Error ? error.message : error}. Its bytes are those that the index lists: name another index.`,
+    `${name} cannot be unpacked: ${error instanceof Error ? error.message : error}. Its bytes are those that the index lists: name another index.`,
     { cause: error },
   );
 }

@@ -1,8 +1,8 @@
-/** The Python packages that XLA and the CUDA libraries come in, and what of them is unpacked. */
+/** The Python packages that contain XLA and the CUDA libraries, and which of their files are unpacked. */
 
 /**
- * Names and versions: JAX's plugin, NVIDIA's packages that `jax[cuda13]` asks for, and what those need. They are the set that was run
- * together on an H200, of which the assembler (nvcc, nvvm) was the system's own, of the same CUDA version.
+ * Names and versions: JAX's plugin, the NVIDIA packages that `jax[cuda13]` requires, and their dependencies. This set was tested
+ * on an H200, except for the assembler (nvcc, nvvm): there, the system's own of the same CUDA version was used.
  */
 export const WHEELS: readonly (readonly [name: string, version: string])[] = [
   ['jax-cuda13-pjrt', '0.11.2'],
@@ -22,8 +22,8 @@ export const WHEELS: readonly (readonly [name: string, version: string])[] = [
 ];
 
 /**
- * Shared libraries, the tools that XLA assembles kernels with, what it links into them, and licenses: no headers, no static libraries, no
- * Python.
+ * Selects shared libraries, the tools that XLA assembles kernels with, the files that those link into kernels, and licenses; no headers,
+ * static libraries or Python code.
  */
 export function isWanted(path: string): boolean {
   return (

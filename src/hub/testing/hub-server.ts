@@ -1,18 +1,18 @@
 /**
- * A hub on this machine: one repository, served as Hugging Face serves it. Small files come from the hub's own port, large
- * (LFS) ones by a redirect to a second port, the "CDN"; the list of files comes in pages.
+ * A hub on this machine that serves one repository like Hugging Face does. Small files are served by the hub's own port, large
+ * (LFS) ones by a redirect to a second port, the "CDN"; the list of files has pages.
  *
- * `requests` has everything that was asked for, and `onRequest` answers in the server's place when a test wants it to.
+ * `requests` records every request, and a test can answer requests itself with `onRequest`.
  */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A request that the server got. */
+/** A request that the server received. */
 export interface Seen {
   readonly host: 'hub' | 'cdn';
   readonly path: string;
-  /** The name of the file that was asked for; empty for the list. */
+  /** The requested file; empty for the list. */
   readonly file: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
@@ -24,19 +24,19 @@ export interface StoredFile {
   readonly lfs: boolean;
 }
 
-/** Returns true when it has answered, or will. */
+/** Returns true if it handles the request. */
 export type OnRequest = (seen: Seen, response: ServerResponse) => boolean;
 
-/** An HTTP server on this machine that answers as the hub and its CDN do, and can be made to misbehave. */
+/** The servers of the hub and its CDN, which a test can make misbehave. */
 export class HubServer {
   readonly repo = 'weavers/loom-1b';
   readonly files = new Map<string, StoredFile>();
-  /** Entries that the list has besides the files. */
+  /** Additional entries of the list. */
   readonly extraEntries: object[] = [];
   readonly requests: Seen[] = [];
   pageSize = 3;
   onRequest: OnRequest = () => false;
-  /** Whether the "CDN" and the hub understand Range. */
+  /** Whether the "CDN" and the hub support Range. */
   ranges = true;
   commit = 'a'.repeat(40);
 
@@ -84,12 +84,12 @@ export class HubServer {
     this.put('model.safetensors', noise(weightBytes, 1));
   }
 
-  /** The names of the files that were asked for, in order; those of the CDN where they came from there. */
+  /** The requested files in order, each as `hub:NAME` or `cdn:NAME`. */
   fetched(): string[] {
     return this.requests.filter(({ file }) => file !== '').map(({ host, file }) => `${host}:${file}`);
   }
 
-  /** A file as the list has it. */
+  /** A file's entry in the list. */
   entryOf(path: string, { bytes, lfs }: StoredFile): object {
     const size = bytes.length;
     if (!lfs) return { type: 'file', path, oid: gitSum(bytes), size };
@@ -98,7 +98,7 @@ export class HubServer {
     return { type: 'file', path, oid: gitSum(pointer), size, lfs: stored };
   }
 
-  /** Sends a page of the list, from the given entry on. */
+  /** Sends a page of the list, starting at entry `from`. */
   #list(from: number, revision: string, response: ServerResponse): void {
     const entries = [...this.files].map(([path, file]) => this.entryOf(path, file));
     const all = [...entries, ...this.extraEntries];
@@ -140,19 +140,19 @@ export class HubServer {
       response.end('Found. Redirecting');
     } else {
       if (host === 'hub') response.setHeader('x-repo-commit', this.commit);
-      // As on the real one, the CDN's ETag is of its own kind.
+      // As in reality, the CDN's ETag is not a checksum.
       response.setHeader('etag', host === 'hub' ? `"${gitSum(stored.bytes)}"` : '"0123456789abcdef"');
       this.send(response, stored.bytes, range);
     }
   }
 
-  /** Sends a file, or the rest of it. */
+  /** Sends a file, or the requested range of it. */
   send(response: ServerResponse, bytes: Buffer, range: string | undefined): void {
     const begin = this.begin(response, bytes, range);
     response.end(bytes.subarray(begin));
   }
 
-  /** Sends the head of an answer; the value is the byte at which its body has to begin. */
+  /** Sends the head of a response; returns the byte at which its body has to start. */
   begin(response: ServerResponse, bytes: Buffer, range: string | undefined): number {
     const begin = this.ranges && range !== undefined ? Number(/^bytes=(\d+)-$/.exec(range)![1]) : 0;
     const headers = { 'content-type': 'application/octet-stream', 'content-length': bytes.length - begin };
@@ -168,13 +168,13 @@ export class HubServer {
   }
 }
 
-/** An answer such as the hub's when it does not give something. */
+/** Sends a refusal in the hub's format. */
 export function refuse(response: ServerResponse, status: number, code: string): void {
   response.writeHead(status, { 'x-error-code': code, 'content-type': 'application/json' });
   response.end('{"error":"no"}');
 }
 
-/** Bytes that look random, the same for the same seed. */
+/** Pseudorandom bytes of a seed. */
 export function noise(length: number, seed: number): Buffer {
   const bytes = Buffer.alloc(length);
   let state = seed >>> 0;
@@ -185,12 +185,12 @@ export function noise(length: number, seed: number): Buffer {
   return bytes;
 }
 
-/** SHA-256 in lower-case hexadecimal digits. */
+/** SHA-256 in lower-case hexadecimal. */
 export function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** The id that git gives to a file of these bytes. */
+/** The git id of a file with these bytes. */
 export function gitSum(bytes: Buffer): string {
   return createHash('sha1')
     .update(Buffer.concat([Buffer.from(`blob ${bytes.length}\0`), bytes]))

@@ -1,18 +1,18 @@
-/** A Python package index on this machine, and the wheels in it. */
+/** A Python package index on this machine, with wheels. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { ZipFile } from 'yazl';
 import { sha256 } from './hub-server.js';
 
-/** A request that the server got. */
+/** A request that the server received. */
 export interface Asked {
   readonly path: string;
   readonly range: string | undefined;
   readonly authorization: string | undefined;
 }
 
-/** A wheel's bytes: a zip archive of these files. */
+/** The bytes of a wheel (a zip archive) with these files. */
 export async function wheelOf(files: Readonly<Record<string, string | Buffer>>): Promise<Buffer> {
   const zip = new ZipFile();
   for (const [name, content] of Object.entries(files)) {
@@ -24,14 +24,14 @@ export async function wheelOf(files: Readonly<Record<string, string | Buffer>>):
 
 /** An HTTP server on this machine that answers as a Python package index does. */
 export class PackageServer {
-  /** Files by their names; the package's name is what stands before the first hyphen. */
+  /** Files by name; the part before the first hyphen is the package's name. */
   readonly files = new Map<string, Buffer>();
   readonly asked: Asked[] = [];
-  /** How pages are written: as JSON with or without sizes (PEP 700), or HTML. */
+  /** Format of the pages: JSON with or without sizes (PEP 700), or HTML. */
   style: 'json' | 'json without sizes' | 'html' = 'json';
-  /** Answers in the server's place where it returns true. */
+  /** Returns true if it handles the request itself. */
   onRequest: (asked: Asked, response: ServerResponse) => boolean = () => false;
-  /** Sums that the pages give, where they are not the files' own. */
+  /** Checksums that the pages list instead of the files' own. */
   readonly sums = new Map<string, string>();
 
   private constructor(private readonly server: Server) {
@@ -57,7 +57,7 @@ export class PackageServer {
     return `http://127.0.0.1:${this.port}/simple`;
   }
 
-  /** The files that were asked for. */
+  /** The requested files. */
   downloads(): string[] {
     return this.asked.flatMap(({ path }) => (path.startsWith('/files/') ? [path.slice(7)] : []));
   }

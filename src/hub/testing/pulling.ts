@@ -1,4 +1,4 @@
-/** Pulling from a hub on this machine, and cutting it off where a test wants it. */
+/** Pulls from a test hub, and interrupts them. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -6,10 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type PullEvent, type PullRequest, type PullResult, pull } from '../index.js';
 import { type HubServer, type Seen, sha256 } from './hub-server.js';
 
-/** Gives up soon, and hardly waits. */
+/** Few retries with hardly any wait. */
 export const QUICK = { retries: 3, backoff: 0.001, silence: 60 };
 
-/** What a pull returned, with all events that it reported. */
+/** What a pull returned, and all events that it reported. */
 export interface Pulled extends PullResult {
   readonly events: PullEvent[];
 }
@@ -33,7 +33,7 @@ export async function pullFrom(
   return { ...result, events };
 }
 
-/** What stands in a pulled folder, without what the pull itself needs. */
+/** The names in a pulled folder, without the pull's own hidden folder. */
 export function namesIn(folder: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder)
@@ -41,14 +41,14 @@ export function namesIn(folder: string): string[] {
     .sort();
 }
 
-/** Where a pull collects the bytes of a large file. */
+/** The path of the part file of a large file. */
 export function partPath(server: HubServer, folder: string, file: string): string {
   return join(folder, '.heddle-pull', `${sha256(server.files.get(file)!.bytes)}.part`);
 }
 
 /**
- * Has the CDN stop once in the middle of a file, when the client has stored the first `bytes` of it, and then do `next`: by
- * default, cut the connection.
+ * Makes the CDN stop once in the middle of a file, after the client has stored its first `bytes`, and then call `next`, which by
+ * default cuts the connection.
  */
 export function stopAfter(
   server: HubServer,
@@ -70,7 +70,7 @@ export function stopAfter(
   };
 }
 
-/** Waits until a part has so many bytes. */
+/** Waits until a part file has `bytes` bytes. */
 export async function whenStored(part: string, bytes: number): Promise<void> {
   while ((statSync(part, { throwIfNoEntry: false })?.size ?? 0) < bytes) await sleep(2);
 }
