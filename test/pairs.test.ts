@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { encode } from 'fast-png';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { build, heddle } from './testing/heddle.js';
+import { post, serve } from './testing/server.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-pairs-command-'));
 beforeAll(build);
@@ -54,6 +55,38 @@ test('targets are learned from sources, and end', async () => {
     '0',
   ]);
   expect(said.stdout).toMatch(/Das Pferd ist blau\.\s*$/);
+
+  // A person asks with the source alone, from the command line, of a server, and in a chat.
+  const alone = await heddle([
+    'generate',
+    join(here, 'run'),
+    '--prompt',
+    'the horse is blue',
+    '--temperature',
+    '0',
+  ]);
+  expect(alone.stdout).toBe(said.stdout);
+  const server = await serve([join(here, 'run')]);
+  try {
+    const ask = async (path: string, body: object): Promise<{ choices: Record<string, unknown>[] }> => {
+      const answer = await post(`${server.url}/v1/${path}`, { ...body, temperature: 0, max_tokens: 50 });
+      return answer.json() as Promise<{ choices: Record<string, unknown>[] }>;
+    };
+    for (const prompt of ['the horse is blue', 'the horse is blue\t']) {
+      const { choices } = await ask('completions', { prompt });
+      expect(choices[0]!.text).toBe('Das Pferd ist blau.');
+    }
+    const turn = [
+      { role: 'user', content: 'the car is red' },
+      { role: 'assistant', content: 'Das Auto ist rot.' },
+    ];
+    const { choices } = await ask('chat/completions', {
+      messages: [...turn, { role: 'user', content: 'the horse is blue' }],
+    });
+    expect((choices[0]!.message as { content: string }).content).toBe('Das Pferd ist blau.');
+  } finally {
+    await server.stop();
+  }
 });
 
 test('a line of names, and pairs that are held out and learned too, are told', async () => {
@@ -86,7 +119,8 @@ test('an encoder reads sources, and texts are written about images', async () =>
     /source {3}reads texts of up to \d+ tokens: \d+ positions through <\*>-<\*>-<\*>-; X attends over it/,
   );
   const answer = ['generate', join(here, 'encoded'), '--max-tokens', '2'];
-  expect((await heddle([...answer, '--source', 'the car is red'])).code).toBe(0);
+  const told = await heddle([...answer, '--source', 'the car is red']);
+  expect(told.stderr).toMatch(/^read a source of \d+ tokens in [\d.]+ s, wrote /);
   // A word that was never seen has more tokens.
   expect((await heddle([...answer, '--source', 'The dog is red'])).code).toBe(0);
   expect((await heddle([...answer, '--prompt', 'the car is red'])).stderr).toMatch(

@@ -95,6 +95,8 @@ test('a table is learned, forecast, and gone on from', async () => {
   expect(kept.stderr).toMatch(/read 299 rows/);
 
   const info = await heddle(['info', at('run')]);
+  expect(info.stdout).toMatch(/after +1,000 rows +32,000 rows +128,000 rows/);
+  expect(info.stdout).not.toMatch(/token/);
   expect(info.stdout).toMatch(
     /reads series of load, weekday in patches of 2 and forecasts load, 6 rows at once/,
   );

@@ -83,6 +83,8 @@ test('two kinds of tones are learned, and told apart', async () => {
   expect(said.stderr).toMatch(/silent\.wav is silent/);
   expect(said.code).toBe(1);
   const info = await heddle(['info', at('run')]);
+  expect(info.stdout).toMatch(/after +10 s +1 min 00 s +10 min 00 s +1 h 00 min/);
+  expect(info.stdout).not.toMatch(/token/);
   expect(info.stdout).toMatch(
     /hears 2000 samples a second in frames of 32 ms every 16 ms \(log-mel\) and tells falling, rising/,
   );

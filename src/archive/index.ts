@@ -18,7 +18,7 @@ export type {
   Totals,
 } from './entries.js';
 export { type Box, PAGE_STATES, type PageState, UnreadableError } from './formats/page.js';
-export { LocalModel, positionsOf } from './local-model.js';
+export { LocalModel } from './local-model.js';
 export type { AnswerRequest, ArchiveModel } from './model.js';
 export { type ModelReadingOptions, modelKey, pagesToRead, readWithModel } from './model-reading.js';
 export { openRecognizer, type Recognition, Recognizer } from './ocr.js';

@@ -1,6 +1,6 @@
 /** A model that is loaded in this process, as what answers questions to an archive. */
 import { ChatSession, type LanguageModel, WarmStates } from '../generate/index.js';
-import { modelFolder } from '../models/index.js';
+import { contextLength, modelFolder } from '../models/index.js';
 import { type ChatMessage, ChatTemplate, endOfTurnIds } from '../text/index.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import type { AnswerRequest, ArchiveModel } from './model.js';
@@ -48,7 +48,7 @@ export class LocalModel implements ArchiveModel {
   }
 
   get positions(): number | undefined {
-    return positionsOf(this.model.model);
+    return contextLength(this.model.model);
   }
 
   async count(prompts: readonly (string | readonly ChatMessage[])[]): Promise<number[]> {
@@ -88,9 +88,4 @@ export class LocalModel implements ArchiveModel {
       after?.dispose();
     }
   }
-}
-
-/** Tokens that a model was made to attend to; undefined where nothing in its memory grows with what it reads, or its config does not say. */
-export function positionsOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number | undefined {
-  return state.some(({ grows }) => grows !== undefined) ? maxPositionEmbeddings : undefined;
 }

@@ -175,7 +175,7 @@ async function turn(
   const rate = began === undefined ? '' : ` at ${formatRate((written / (performance.now() - began)) * 1000)}`;
   const cut = written === maxTokens ? ', as many as --max-tokens allows' : '';
   say(
-    `(reused ${reused.toLocaleString('en')} tokens, read ${read.toLocaleString('en')} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)}${beyondTraining(model, reused + read + written)})`,
+    `(reused ${reused.toLocaleString('en')} tokens, read ${read.toLocaleString('en')} new ones, wrote ${written.toLocaleString('en')} ${written === 1 ? 'token' : 'tokens'}${rate}${cut}, state ${formatBytes(bytes)}${beyondTraining(model, reused + read + written)})`,
   );
 }
 

@@ -5,8 +5,8 @@ import type { Command } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import type { LanguageModel, Session } from '../generate/index.js';
 import { encodeTrace, type Trace } from '../inspect/index.js';
-import { modelName, type SourceGiven } from '../models/index.js';
-import { PAIR_SEPARATOR } from '../text/index.js';
+import { modelFolder, modelName, type SourceGiven } from '../models/index.js';
+import { asPairSource, ChatTemplate, PAIR_SEPARATOR } from '../text/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
@@ -59,7 +59,11 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   const source = await sourceOf(model.model, flags);
   const { read, ids } =
     source === undefined
-      ? await continued(model, await textToRead(flags), flags.write)
+      ? await continued(
+          model,
+          asPairSource(await ChatTemplate.load(modelFolder(folder)), await textToRead(flags)),
+          flags.write,
+        )
       : await continuedAfter(model, source, flags.text ?? '', flags.write);
   const added = ids.slice(read).map((_, i) => read + i);
   const hasGradients = model.fingerprint.quantization === 'none';

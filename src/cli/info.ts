@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { openWeights } from '../checkpoint/index.js';
 import { isGguf, readGguf } from '../gguf.js';
 import {
+  contextLength,
   countParameters,
   ggufMemory,
   letterName,
@@ -13,11 +14,14 @@ import {
   modelFolder,
   parametersOf,
   readModel,
+  servedContext,
+  TOKENS,
+  type Unit,
   usedTensors,
   weightBytes,
 } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
-import { formatBytes, formatCount, table } from './format.js';
+import { formatBytes, formatCount, formatDuration, table } from './format.js';
 import { MODEL_HELP } from './loading-options.js';
 
 /** Arguments and action of `heddle info`. */
@@ -25,7 +29,9 @@ export function configure(command: Command): void {
   command.argument('<model>', MODEL_HELP).action(run);
 }
 
+/** The lengths at which states are told, in the unit of what a model reads. */
 const LENGTHS = [1_000, 32_000, 128_000, 1_000_000];
+const SECONDS = [10, 60, 600, 3600];
 const STRIP_WIDTH = 100;
 
 async function run(name: string): Promise<void> {
@@ -128,8 +134,25 @@ function besides(names: readonly string[]): string[] {
   });
 }
 
-function trainedOn({ maxPositionEmbeddings: length }: Model): string {
-  return length === undefined ? '' : `, made for texts of up to ${length.toLocaleString('en')} tokens`;
+function trainedOn(model: Model): string {
+  const { maxPositionEmbeddings: made } = model;
+  const most = servedContext(model).toLocaleString('en');
+  if (made === undefined) return '';
+  return contextLength(model) === undefined
+    ? `, made with texts of ${made.toLocaleString('en')} tokens, reads longer ones (a server: up to ${most})`
+    : `, made for texts of up to ${most} tokens`;
+}
+
+/** What a model reads: its unit, lengths of it, and how they are written. */
+function measureOf({ modality }: Model): {
+  unit: Unit;
+  lengths: readonly number[];
+  shown: (n: number) => string;
+} {
+  const unit = modality?.unit ?? TOKENS;
+  return unit.name === 'seconds'
+    ? { unit, lengths: SECONDS, shown: formatDuration }
+    : { unit, lengths: LENGTHS, shown: (n) => `${n.toLocaleString('en')} ${unit.name}` };
 }
 
 /** All layers as letters, in rows. */
@@ -168,15 +191,17 @@ function sourceLines({ source }: Model): string[] {
   ];
 }
 
-function stateTable({ state }: Model): string {
+function stateTable(model: Model): string {
+  const { state } = model;
+  const { unit, lengths, shown } = measureOf(model);
   const fixed = state.filter(({ grows }) => grows === undefined);
   const growing = state.filter(({ grows }) => grows !== undefined);
   const row = (name: string, specs: typeof state): string[] => [
     name,
-    ...LENGTHS.map((length) => formatBytes(stateBytes(specs, length))),
+    ...lengths.map((length) => formatBytes(stateBytes(specs, Math.ceil(length / unit.perPosition)))),
   ];
   return table([
-    ['after', ...LENGTHS.map((length) => `${length.toLocaleString('en')} tokens`)],
+    ['after', ...lengths.map(shown)],
     row('fixed (recurrent, convolution, windows)', fixed),
     row('growing (keys and values)', growing),
     row('together', state),
@@ -195,15 +220,17 @@ function room(model: Model, loaded: number, available: number): string[] {
   if (left <= 0) return [`${here}: the weights alone take ${formatBytes(loaded)}, which does not fit`];
   if (!isStream(model)) return [here];
   const { state } = model;
-  const per = stateBytes(state, 32_000);
+  const { unit, lengths, shown } = measureOf(model);
+  const usual = lengths[1]!;
+  const per = stateBytes(state, Math.ceil(usual / unit.perPosition));
   if (per === 0) return [`${here}: beside the weights a sequence takes none of it`];
   const sequences = Math.floor(left / per);
   const growth = stateBytes(state, 1) - stateBytes(state, 0);
   const longest = Math.floor((left - stateBytes(state, 0)) / growth);
   return [
-    `${here}: beside the weights there is room for ${sequences.toLocaleString('en')} ${sequences === 1 ? 'sequence' : 'sequences'} of 32,000 tokens,`,
+    `${here}: beside the weights there is room for ${sequences.toLocaleString('en')} ${sequences === 1 ? 'sequence' : 'sequences'} of ${shown(usual)},`,
     growth === 0
       ? '         however long they get'
-      : `         or for one of ${longest.toLocaleString('en')} tokens`,
+      : `         or for one of ${shown(longest * unit.perPosition)}`,
   ];
 }

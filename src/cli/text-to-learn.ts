@@ -7,7 +7,7 @@ import {
   encodeCorpus,
   encodeDocuments,
   loadCorpus,
-  PAIR_SEPARATOR,
+  pairTemplate,
   readPairs,
   splitCorpus,
   type Tokenizer,
@@ -33,6 +33,8 @@ export interface TextToLearn {
   readonly documents: readonly Pick<CorpusDocument, 'text'>[];
   /** For a corpus of ids, which needs no tokenizer: the vocabulary size that a model must have. */
   readonly vocabSize?: number;
+  /** The source of the chat template that asks the model as it is trained, if there is one. */
+  readonly chatTemplate?: (tokenizer: Tokenizer) => string;
   /** The `source` of a model's config, if it has one. */
   readonly source?: (tokenizer: Tokenizer) => SourceConfig;
   /** Encodes the corpus for a model. Throws `DataError` for data that the model cannot read. */
@@ -110,6 +112,7 @@ export async function pairsToLearn(
   });
   return {
     documents: training.flatMap(({ source, target }) => [{ text: source }, { text: target }]),
+    chatTemplate: pairTemplate,
     encode(tokenizer) {
       const encoded = [training, validation].map((set) => set.map((pair) => encodePair(tokenizer, pair)));
       const [learned, heldOut] = encoded as [(typeof encoded)[0], (typeof encoded)[0]];
@@ -121,7 +124,7 @@ export async function pairsToLearn(
         sequence: () => longest - 1,
         epochs: (settings) => examplesRead(settings) / training.length,
         prompt: [...tokens.subarray(0, prefix)],
-        example: `--prompt "<source>${PAIR_SEPARATOR}"`,
+        example: '--prompt "..."',
       };
     },
   };

@@ -29,6 +29,7 @@ import {
 import { reasonOf } from '../platform/unreadable.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
 import {
+  ChatTemplate,
   findTokenizer,
   type IdForm,
   idTokenizer,
@@ -218,6 +219,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const model = base ?? (await modelFor(options, text, own, config));
   const tokenizer = own ?? idTokenizer(model.vocabSize, `${source} has token ids`);
   const learned = text.encode(tokenizer, model);
+  const chatTemplate = own && (await chatTemplateFor(own, text, from));
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
@@ -249,6 +251,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       ...(lora && { lora }),
       ...(teacher && { teacher }),
       ...(own && { tokenizer: own }),
+      ...(chatTemplate !== undefined && { chatTemplate }),
       data: learned.data,
       settings,
       folder: options.out,
@@ -356,6 +359,16 @@ async function tokenizerFor(
   if (vocabSize !== undefined) return undefined;
   const texts = documents.map(({ text }) => text);
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab ?? NEW_VOCABULARY })));
+}
+
+/** What asks the model as it is trained; an existing model keeps its own template. */
+async function chatTemplateFor(
+  tokenizer: Tokenizer,
+  { chatTemplate }: TextToLearn,
+  from: string | undefined,
+): Promise<string | undefined> {
+  const isOwn = from !== undefined && (await ChatTemplate.load(from)) !== undefined;
+  return isOwn ? undefined : chatTemplate?.(tokenizer);
 }
 
 async function modelFor(

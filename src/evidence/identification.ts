@@ -176,6 +176,7 @@ function systemModel(matrix: StateMatrix): Model {
     modality: {
       kind: 'forces',
       about: 'reads a force, and says where masses are',
+      unit: { name: 'steps', perPosition: 1 },
       inputs: [{ name: 'force', dtype: 'float32', shape: ['sequence'] }],
       state: [],
       // Each place has the force for its input.

@@ -3,6 +3,7 @@
 export { copyCompanions } from './companions.js';
 export * from './config.js';
 export * from './config-file.js';
+export { contextLength, servedContext } from './context-length.js';
 export { type Conversion, convert } from './convert.js';
 export {
   EXPORT_FORMATS,

@@ -18,7 +18,8 @@ import {
 import { readJson, TOKENIZER_CONFIG } from './tokenizer-json.js';
 import { checkTokenizerConfig } from './tokenizer-schema.js';
 
-const TEMPLATE_FILE = 'chat_template.jinja';
+/** The file that holds a template alone. */
+export const TEMPLATE_FILE = 'chat_template.jinja';
 const LEGACY_FILE = 'chat_template.json';
 
 /** One message; whatever else a template knows, such as `tool_calls`, stands beside these two. */

@@ -6,6 +6,7 @@ export {
   type ChatRenderOptions,
   ChatTemplate,
   type ChatTemplateParts,
+  TEMPLATE_FILE,
 } from './chat-template.js';
 export { type GuardedPrompt, guardControlTokens, type PromptParts } from './control-tokens.js';
 export {
@@ -24,9 +25,11 @@ export { ID_FORMS, type IdCorpus, type IdForm, type IdSplit, isOfIds, readIds, s
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
 export { encodeApart } from './long-texts.js';
 export {
+  asPairSource,
   expectSeveralPairs,
   PAIR_SEPARATOR,
   type PairLine,
+  pairTemplate,
   readPairLines,
   readPairs,
   type TextPair,

@@ -1,6 +1,8 @@
 /** Pairs of texts, a line each: what is given, a tab, and what is to be written. */
 import { DataError } from '../errors.js';
 import { readTextFile } from '../platform/text-file.js';
+import type { ChatTemplate } from './chat-template.js';
+import type { Tokenizer } from './tokenizer.js';
 
 /** A text, and the one that a model shall write for it. */
 export interface TextPair {
@@ -10,6 +12,31 @@ export interface TextPair {
 
 /** Stands between the two in what a model reads. */
 export const PAIR_SEPARATOR = '\t';
+
+/** Begins the chat templates of models of pairs; a comment in Jinja. */
+const OF_PAIRS = '{# heddle: pairs #}';
+
+/**
+ * The source of the chat template that asks a model as it was trained on pairs: the last message of a user is the source. Earlier messages are
+ * not read, since the model has seen one source at a time.
+ */
+export function pairTemplate(tokenizer: Tokenizer): string {
+  return [
+    OF_PAIRS,
+    `{% for message in messages %}{% if message.role not in ['user', 'assistant'] %}`,
+    `{{ raise_exception('the model was trained on pairs of texts and writes one for another: it knows no messages of the role ' + message.role) }}`,
+    `{% endif %}{% endfor %}`,
+    `{% set asked = messages | selectattr('role', 'equalto', 'user') | list | last %}`,
+    `${tokenizer.decode(tokenizer.beginning)}{{ asked.content | trim }}${PAIR_SEPARATOR}`,
+    `{% if messages[-1].role == 'assistant' %}{{ messages[-1].content }}{% endif %}`,
+  ].join('');
+}
+
+/** A text as the source of a pair, if the template is that of `pairTemplate`: the separator is added where the text has none. */
+export function asPairSource(template: ChatTemplate | undefined, text: string): string {
+  const isComplete = text === '' || text.includes(PAIR_SEPARATOR);
+  return isComplete || !template?.mentions(OF_PAIRS) ? text : `${text.trim()}${PAIR_SEPARATOR}`;
+}
 
 /** A line of a file of pairs: its number, and its columns. */
 export interface PairLine {

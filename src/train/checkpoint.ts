@@ -29,6 +29,7 @@ import {
   writeModelLike,
 } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
+import { TEMPLATE_FILE } from '../text/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
 import { momentsOf, trainableOf } from './program.js';
@@ -140,7 +141,7 @@ export async function writeCheckpoint(
   memory: readonly StateSpec[],
   progress: Progress,
 ): Promise<void> {
-  const { from, lora, tokenizer, settings } = input;
+  const { from, lora, tokenizer, chatTemplate, settings } = input;
   const weights = new Map(trainableOf(model).map(({ name }) => [name, values.get(name)!]));
   const moments = parameters.flatMap((spec) =>
     momentsOf(spec, model, settings.optimizer).map((key) => ({
@@ -158,6 +159,8 @@ export async function writeCheckpoint(
       else await writeModelLike(from, temporary, model, weights);
       await tokenizer?.save(temporary);
       if (from !== undefined) await copyCompanions(from, temporary);
+      if (chatTemplate !== undefined)
+        await writeFileAtomic(join(temporary, TEMPLATE_FILE), `${chatTemplate}\n`);
     }
     await writeSafetensors(join(temporary, OPTIMIZER), moments);
     const carried = memory.map(({ name, dtype }) => {

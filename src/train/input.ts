@@ -45,6 +45,8 @@ export interface TrainingInput {
   teacher?: TeacherInput;
   /** The tokenizer, which is saved with the model, for models of text. */
   tokenizer?: Tokenizer;
+  /** The source of a chat template, in Jinja, which is saved with the model. */
+  chatTemplate?: string;
   data: DataSource;
   settings: TrainingSettings;
   device: Device;

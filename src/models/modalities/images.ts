@@ -103,6 +103,7 @@ export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
   return {
     kind: 'images',
     about: `reads images of ${width} x ${height} pixels ${channels === 1 ? 'in grey' : 'in colour'} in ${patches} ${cut} of ${patch} x ${patch}`,
+    unit: { name: 'patches', perPosition: 1 },
     // Values from 0 (black) to 1.
     inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],
     grid: hasToken ? undefined : grid,

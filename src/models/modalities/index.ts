@@ -7,7 +7,14 @@ import { sounds, soundsSchema } from './sounds.js';
 
 export { type ImagesConfig, patchesOf } from './images.js';
 export { type ModelKind, wrongKind } from './kind.js';
-export type { Entered, Entering, Modality, ModalityInput } from './modality.js';
+export {
+  type Entered,
+  type Entering,
+  type Modality,
+  type ModalityInput,
+  TOKENS,
+  type Unit,
+} from './modality.js';
 export { MOST_SERIES_ROWS, type SeriesConfig } from './series.js';
 export type { SoundsConfig } from './sounds.js';
 

@@ -5,6 +5,16 @@
 import type { Dim, DType, Tensor } from '../../graph/index.js';
 import type { Grid, Parameters, StateSpec, StateTensors } from '../../nn/index.js';
 
+/** The unit in which a person counts what a model reads, such as 'rows'. */
+export interface Unit {
+  readonly name: string;
+  /** How many one position of the layers has. */
+  readonly perPosition: number;
+}
+
+/** The unit of models of text. */
+export const TOKENS: Unit = { name: 'tokens', perPosition: 1 };
+
 /** An input of a modality's graph, without the batch axis. */
 export interface ModalityInput {
   readonly name: string;
@@ -32,6 +42,8 @@ export interface Entering {
   readonly inputs: readonly ModalityInput[];
   /** The state of a stream; none by default. */
   readonly state?: readonly StateSpec[];
+  /** What a person counts in its inputs, and how many of that one position has. */
+  readonly unit: Unit;
   /** The rows and columns of positions, for images. */
   readonly grid?: Grid | undefined;
   /** `inputs` are [batch, ...shape] by name; `state` is that after the previous positions. */

@@ -128,6 +128,7 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
   return {
     kind: 'series',
     about: `reads series of ${channels.join(', ')} in patches of ${patch} and forecasts ${targets.join(', ')}, ${horizon} rows at once`,
+    unit: { name: 'rows', perPosition: patch },
     inputs: ['values', 'observed'].map((name) => ({
       name,
       dtype: 'float32',

@@ -72,6 +72,7 @@ export function samples(config: SamplesConfig, hiddenSize: number): Entering & P
   return {
     kind: 'sounds',
     about: `hears ${rate} samples a second in frames of ${milliseconds(frame)} every ${milliseconds(hop)} (${features})`,
+    unit: { name: 'seconds', perPosition: hop / rate },
     // Samples from -1 to 1.
     inputs: [{ name: 'samples', dtype: 'float32', shape: ['sequence', hop] }],
     state: kept === 0 ? [] : [{ name: 'overlap', dtype: 'float32', shape: ['batch', kept], initial: 0 }],

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { add, equal, gather, scalar, type Tensor, where } from '../../graph/index.js';
 import { embeddingTable, INITIAL_DEVIATION, normal, SOURCE_BIAS } from '../../nn/index.js';
-import type { Entering } from './modality.js';
+import { type Entering, TOKENS } from './modality.js';
 
 /** The key `input` of an encoder that reads tokens. */
 export const textsSchema = z.strictObject({
@@ -37,6 +37,7 @@ export function texts(
   return {
     kind: 'texts',
     about: `reads texts of up to ${length} tokens`,
+    unit: TOKENS,
     inputs: [{ name: 'source', dtype: 'int64', shape: [length] }],
     enter(parameters, { source }) {
       const rows = gather(

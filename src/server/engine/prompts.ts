@@ -9,7 +9,13 @@ import {
   sourceTokens,
 } from '../../generate/index.js';
 import type { StateRecord } from '../../generate/states/record.js';
-import { answerMessage, type ChatMessage, encodeApart } from '../../text/index.js';
+import {
+  answerMessage,
+  asPairSource,
+  type ChatMessage,
+  type ChatTemplate,
+  encodeApart,
+} from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { Prompt } from './protocol.js';
 
@@ -41,6 +47,7 @@ export class Prompts {
     /** The context length in tokens. */
     private readonly context: number,
     private readonly format: MessageFormat,
+    private readonly template: ChatTemplate | undefined,
   ) {}
 
   /**
@@ -109,7 +116,8 @@ export class Prompts {
         const ids = await this.encoded([text], signal);
         return beginning ? ids : this.language.tokenizer.fromStart(ids);
       };
-      const more = prompt.kind === 'text' ? await encode(prompt.text) : prompt.ids;
+      const asked = (text: string): string => (beginning ? text : asPairSource(this.template, text));
+      const more = prompt.kind === 'text' ? await encode(asked(prompt.text)) : prompt.ids;
       const ids = [...(beginning?.snapshot.tokens ?? []), ...more];
       return { ids, boundary: ids.length, base: ids.length, messages: [] };
     }

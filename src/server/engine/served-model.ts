@@ -1,6 +1,6 @@
 /** A served model: reads prompts with its prefix cache, in the order of its prefill queue. */
 import { join } from 'node:path';
-import { modelKey, positionsOf } from '../../archive/index.js';
+import { modelKey } from '../../archive/index.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
   ConversationFormat,
@@ -16,7 +16,13 @@ import {
   type Session,
   type Snapshot,
 } from '../../generate/index.js';
-import { expectNoSource, type SourceConfig, sourceConfigOf } from '../../models/index.js';
+import {
+  contextLength,
+  expectNoSource,
+  type SourceConfig,
+  servedContext,
+  sourceConfigOf,
+} from '../../models/index.js';
 import { fittedImageApart } from '../../signals/index.js';
 import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
 import { countCharacters } from './held-tokens.js';
@@ -89,8 +95,8 @@ export class ServedModel {
       pattern: model.pattern,
       parameters: language.parameters,
       vocabulary: model.vocabSize,
-      context: options.context ?? contextOf(model),
-      positions: positionsOf(model),
+      context: options.context ?? servedContext(model),
+      positions: contextLength(model),
       chat: template !== undefined,
       images: model.source !== undefined,
       tools: format.form.calls !== undefined,
@@ -99,7 +105,7 @@ export class ServedModel {
     const keptIn = cacheFolder === undefined ? undefined : join(cacheFolder, id);
     const states = new StateCache(language, cacheBytes, keptIn);
     const ends = await endOfTurnIds(folder, tokenizer);
-    const prompts = new Prompts(language, id, info.context, format);
+    const prompts = new Prompts(language, id, info.context, format, template);
     return new ServedModel(info, language, prompts, ends, sampling, states);
   }
 
@@ -228,10 +234,4 @@ export class ServedModel {
     await this.states.close();
     await this.language.dispose();
   }
-}
-
-/** The context length of a model's config; a default if its state does not grow, or the config has none. */
-function contextOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number {
-  const grows = state.some((spec) => spec.grows !== undefined);
-  return grows ? (maxPositionEmbeddings ?? 32_768) : 131_072;
 }
