@@ -64,7 +64,7 @@ test('two kinds of shapes are learned, and told apart', async () => {
   expect(stderr).toMatch(
     /images {6}80 of 2 classes \(disc, stripes\), 12 x 12 pixels in grey; 16 are held out/,
   );
-  expect(stderr).toMatch(/left out .*torn\.png is no image that is read/);
+  expect(stderr).toMatch(/left out .*torn\.png is not a supported image/);
   expect(stderr).toMatch(/left out .*nothing \(no class/);
   expect(stderr).toMatch(/left out .*README\.md/);
   expect(stderr).toMatch(/done: validation accuracy (9\d|100)\.\d %/);

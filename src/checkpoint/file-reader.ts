@@ -1,8 +1,8 @@
-/** Files opened for reading, any part of them at a time, with the system's refusals in words. */
+/** Random access reading of files, with system errors explained. */
 import { type OpenedFile, openFile, statsOf } from '#platform';
 import { CheckpointError } from '../errors.js';
 
-/** Opens a file. Throws CheckpointError when there is none, or it may not be read. */
+/** Opens a file. Throws CheckpointError when it does not exist, is not a file, or cannot be opened. */
 export async function openForReading(path: string): Promise<OpenedFile> {
   try {
     // Opening a pipe would wait for its writer.
@@ -20,7 +20,7 @@ export async function openForReading(path: string): Promise<OpenedFile> {
   throw new CheckpointError(`${path} is not a file: something else has its name. Check the path.`);
 }
 
-/** Fills `bytes` from the file at `byteOffset`. Throws CheckpointError when it ends before, or the disk fails. */
+/** Fills `bytes` from the file at `byteOffset`. Throws CheckpointError when the file ends earlier or the disk fails. */
 export async function readExactly(file: OpenedFile, bytes: Uint8Array, byteOffset: number): Promise<void> {
   const { path } = file;
   const done = await file.read(bytes, byteOffset).catch((error: Error) => {
@@ -37,10 +37,10 @@ export async function readExactly(file: OpenedFile, bytes: Uint8Array, byteOffse
 }
 
 /**
- * Refuses what Git leaves in the place of a large file that it has not fetched.
+ * Refuses the pointer file that Git leaves in place of a large file that was not downloaded.
  *
- * @param start the file's first bytes, at least 8 where it has so many
- * @throws CheckpointError when they are a pointer's
+ * @param start the file's first bytes, at least 8 if it has so many
+ * @throws CheckpointError when they are those of a pointer
  */
 export function refuseGitLfsPointer(path: string, start: Uint8Array): void {
   if (new TextDecoder().decode(start.subarray(0, 8)) === 'version ') {

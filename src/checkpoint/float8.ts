@@ -1,6 +1,6 @@
 /**
- * Numbers of 8 bits with a point: E4M3 (OCP 8-bit floating point, the variant without infinities, as torch's float8_e4m3fn), and
- * E5M2, whose bits are the first eight of a half.
+ * 8-bit floating-point numbers: E4M3 (OCP 8-bit floating point, the variant without infinities, as torch's float8_e4m3fn), and
+ * E5M2, whose bits are the upper 8 bits of a float16.
  */
 import { float16ToFloat32 } from '../graph/index.js';
 
@@ -14,7 +14,7 @@ function e4m3(bits: number): number {
   return bits & 0x80 ? -size : size;
 }
 
-/** What each byte stands for. */
+/** The value of each byte. */
 const TABLES: Readonly<Record<Float8, Float32Array>> = {
   F8_E4M3: Float32Array.from({ length: 256 }, (_, bits) => e4m3(bits)),
   F8_E5M2: float16ToFloat32(Uint16Array.from({ length: 256 }, (_, bits) => bits << 8)),
@@ -25,7 +25,7 @@ export function isFloat8(dtype: string): dtype is Float8 {
   return Object.hasOwn(TABLES, dtype);
 }
 
-/** The same numbers in float32, exactly. */
+/** Converts to float32, exactly. */
 export function widenFloat8(dtype: Float8, bytes: Uint8Array): Float32Array {
   const table = TABLES[dtype];
   return Float32Array.from(bytes, (bits) => table[bits]!);

@@ -1,6 +1,6 @@
 /**
- * Thousands of damaged files and folders, made from whole ones. Each must open and then read as its header says, or be
- * refused with a `CheckpointError`; none may make the reader ask for more memory than the files have bytes.
+ * Thousands of damaged files and folders, made from valid ones. Each must either open and then be read as its header says, or be
+ * refused with a `CheckpointError`; none may make the reader allocate more memory than the files have bytes.
  */
 import {
   copyFileSync,
@@ -33,7 +33,7 @@ const SEED = 20_240_601;
 
 type Opened = Awaited<ReturnType<typeof openSafetensors | typeof openWeights>>;
 
-/** Reads every tensor in every way, and holds it against the bytes of its file. Tells the number of bytes. */
+/** Reads every tensor in every way, and compares it with the bytes of its file. Returns the number of bytes. */
 async function readAll(file: Opened, fileOf: (name: string) => Buffer): Promise<number> {
   let total = 0;
   for (const [name, { dtype, shape, byteOffset, byteLength }] of file.tensors) {
@@ -58,14 +58,14 @@ async function readAll(file: Opened, fileOf: (name: string) => Buffer): Promise<
   return total;
 }
 
-/** The reasons of all refusals of a test; a reason that no case reaches tells of a fuzzer gone blunt. */
+/** Collects the reasons of all refusals of a test, so that a reason that no case reaches is noticed. */
 class Refusals {
   readonly #reasons: string[] = [];
 
   add(error: unknown, shown: () => string): void {
     if (!(error instanceof CheckpointError)) expect(error, shown()).toBeInstanceOf(CheckpointError);
     const { message } = error as Error;
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the test is that there are none.
     if (/[\u0000-\u001f\u007f-\u009f\u2028-\u202e]/.test(message) || message.length > 1500) {
       throw new Error(`Not fit to be shown: ${JSON.stringify(message)}`);
     }
@@ -86,7 +86,7 @@ class Refusals {
   }
 }
 
-/** What `work` gives or throws, and the largest array of bytes that was asked for meanwhile. */
+/** The result or error of `work`, and the largest array in bytes that was allocated meanwhile. */
 async function watched<T>(work: () => Promise<T>): Promise<{ result?: T; error?: unknown; largest: number }> {
   let largest = 0;
   const measured = <A extends typeof ArrayBuffer | typeof Uint8Array | typeof Float32Array>(type: A) =>
@@ -109,7 +109,7 @@ async function watched<T>(work: () => Promise<T>): Promise<{ result?: T; error?:
   }
 }
 
-/** Opens the file, reads it all, and closes it; throws as the reader does. */
+/** Opens the file, reads every tensor, and closes it; throws the reader's errors. */
 async function wholeRead(path: string, bytes: Buffer): Promise<number> {
   const file = await openSafetensors(path);
   try {
@@ -123,7 +123,7 @@ const shownBytes = (bytes: Buffer) => JSON.stringify(bytes.toString('latin1').sl
 
 const path = join(here, 'damaged.safetensors');
 
-test(`damaged files, seed ${SEED}: each is read as it says or refused, within its own size`, async () => {
+test(`damaged files, seed ${SEED}: each is read as its header says or refused, with no more memory than its size`, async () => {
   const random = new Random(SEED);
   const refusals = new Refusals();
   let readable = 0;
@@ -138,20 +138,20 @@ test(`damaged files, seed ${SEED}: each is read as it says or refused, within it
       readable++;
       expect(result, shown()).toBe(bytes.length - 8 - Number(bytes.readBigUInt64LE()));
     }
-    // A half takes twice its room as float32, and the test's own array has two elements more.
+    // A float16 takes twice its bytes as float32, and the test's own array has two more elements.
     if (largest > 2 * bytes.length + 8) expect(largest, shown()).toBeLessThanOrEqual(2 * bytes.length + 8);
   }
   expect(readable).toBeGreaterThan(500);
   expect(refusals.size).toBeGreaterThan(1000);
   refusals.expectAll(
     ...[/expected at least 8/, /announce a header/, /ends inside its header/, /does not begin with "\{"/],
-    ...[/not JSON in UTF-8/, /nested more than 3 deep/, /stands in it twice/, /__metadata__ is not an/],
+    ...[/not JSON in UTF-8/, /nested more than 3 deep/, /occurs twice/, /__metadata__ is not an/],
     ...[/is not described/, /has the dtype/, /has the shape/, /has the data_offsets/, /by its data_offsets/],
     ...[/overlaps/, /leaves a hole/, /is truncated/, /belong to no tensor/],
   );
 });
 
-test('a file that was cut off is refused, wherever that was', async () => {
+test('a truncated file is refused, wherever it was cut', async () => {
   const random = new Random(SEED);
   let dataBytes = 0;
   for (let i = 0; i < 3; i++) {
@@ -166,7 +166,7 @@ test('a file that was cut off is refused, wherever that was', async () => {
   expect(dataBytes).toBeGreaterThan(0);
 });
 
-test('every bit of a header flipped: the file is read as it says or refused', async () => {
+test('every bit of a header flipped: the file is read as its header says or refused', async () => {
   const random = new Random(SEED);
   const refusals = new Refusals();
   const whole = wholeFile(random, ['a', '__proto__']);
@@ -180,7 +180,7 @@ test('every bit of a header flipped: the file is read as it says or refused', as
     if (result === undefined) refusals.add(error, () => `bit ${bit} of ${shownBytes(whole)}`);
     else readable++;
   }
-  // A bit flipped in a name leaves the file whole.
+  // A flipped bit in a name leaves the file valid.
   expect(readable).toBeGreaterThan(10);
   expect(refusals.size).toBeGreaterThan(headerEnd * 6);
 });
@@ -191,7 +191,7 @@ const shardNames = [
   'model-3.safetensors',
 ];
 
-/** A folder of three shards and their index, as it should be. */
+/** A valid folder of three shards and their index. */
 function wholeFolder(random: Random, folder: string): Map<string, string> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -214,7 +214,7 @@ const indexOf = (weightMap: Tree): Tree => ({
 
 const indexName = 'model.safetensors.index.json';
 
-/** Opens and reads a folder: it must hold what its index says, in its own files; what it lacks is refused in its own words. */
+/** Opens and reads a folder: it must have the tensors of its index, in its own files; a missing tensor must be refused with its `absent` message. */
 async function readFolder(folder: string): Promise<number> {
   const weights = await openWeights(folder);
   try {
@@ -223,7 +223,7 @@ async function readFolder(folder: string): Promise<number> {
     };
     const [absent] = weights.absent.values();
     if (absent !== undefined) throw new CheckpointError(absent);
-    // What the shards hold besides is of no matter.
+    // Other tensors of the shards are ignored.
     const places = [...weights.tensors]
       .filter(([name]) => Object.hasOwn(weightMap, name))
       .map(([name, { path }]) => [name, basename(path)]);
@@ -253,7 +253,7 @@ test(`damaged indexes, seed ${SEED}: each folder is read as its index says or re
   let readable = 0;
   for (let world = 0; world < 20; world++) {
     const weightMap = wholeFolder(random, folder);
-    // What a path would lead to is there, and whole, so that only the path can be refused.
+    // The target of the path exists and is valid, so that only the path can be refused.
     mkdirSync(join(folder, 'below'));
     copyFileSync(join(folder, shardNames[0]!), outside);
     copyFileSync(join(folder, shardNames[0]!), join(folder, 'below', 'inside.safetensors'));
@@ -278,8 +278,8 @@ test(`damaged indexes, seed ${SEED}: each folder is read as its index says or re
   expect(readable).toBeGreaterThan(150);
   expect(refusals.size).toBeGreaterThan(300);
   refusals.expectAll(
-    ...[/not JSON in UTF-8/, /nested more than 8 deep/, /stands in it twice/, /an object with a weight_map/],
-    ...[/its weight_map is/, /bare name/, /weight_map is empty/, /is missing/, /which does not hold it/],
+    ...[/not JSON in UTF-8/, /nested more than 8 deep/, /occurs twice/, /an object with a weight_map/],
+    ...[/its weight_map is/, /bare name/, /weight_map is empty/, /is missing/, /which does not have it/],
   );
 });
 
@@ -310,12 +310,12 @@ test(`damaged shards, seed ${SEED}: each folder is read as its index says or ref
   expect(readable).toBeGreaterThan(0);
   expect(refusals.size).toBeGreaterThan(150);
   refusals.expectAll(
-    ...[/is missing/, /is both in/, /which does not hold it: .* does/, /does not hold it\. /],
+    ...[/is missing/, /is both in/, /which does not have it: .* does/, /does not have it\. /],
     /ends inside its header/,
   );
 });
 
-test.skipIf(!existsSync('/proc/self/fd'))('no case has left a file open', () => {
+test.skipIf(!existsSync('/proc/self/fd'))('no case leaves a file open', () => {
   const open = readdirSync('/proc/self/fd').filter((number) => {
     const link = join('/proc/self/fd', number);
     return existsSync(link) && readlinkSync(link).startsWith(here);

@@ -1,6 +1,6 @@
 /**
- * The formats of GGUF's tensors (ggml-common.h of llama.cpp). Rows are made of blocks, each with scales of its own; little
- * endian, and f16 stands for a half.
+ * The block formats of GGUF tensors (ggml-common.h of llama.cpp). A row consists of blocks, each with its own scales; all is
+ * little-endian, and f16 is a float16.
  *
  *     Q8_0   32 values   d f16, q int8 x 32                                            d q
  *     Q4_0   32          d f16, 16 bytes: the low halves are values 0-15, the high 16-31   d (q - 8)
@@ -15,7 +15,7 @@ import { bfloat16ToFloat32, float16ToFloat32 } from '../graph/index.js';
 import type { QuantizedBlocks } from './quantize.js';
 
 interface Format {
-  /** Values in a block, and its bytes. */
+  /** Values in a block, and the size of a block in bytes. */
   readonly values: number;
   readonly bytes: number;
   /** Writes the values of the block at `at` to `out` from `to` on. */
@@ -36,7 +36,7 @@ function half(view: DataView, at: number): number {
   return bits & 0x8000 ? -size : size;
 }
 
-/** Blocks of 32 values in 4 bits at `codes`, with a fifth bit each at `high` if there is one. */
+/** A decoder of 32 values of 4 bits at offset `codes`, with a fifth bit of each at offset `high` if that is given. */
 function nibbles(value: (code: number) => number, codes: number, high?: number) {
   return (view: DataView, at: number, out: Float32Array, to: number): void => {
     const fifth = high === undefined ? 0 : view.getUint32(at + high, true);
@@ -48,7 +48,7 @@ function nibbles(value: (code: number) => number, codes: number, high?: number) 
   };
 }
 
-/** Scale and minimum of the 32 values `i` of a K block, in 6 bits each, whose 12 bytes are at `at`. */
+/** The 6-bit scale and minimum of group `i` (32 values) of a K block, whose 12 bytes of scales are at `at`. */
 function scaleAndMinimum(view: DataView, at: number, i: number): [number, number] {
   const byte = (j: number): number => view.getUint8(at + j);
   if (i < 4) return [byte(i) & 63, byte(i + 4) & 63];
@@ -120,7 +120,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
     widen(view, at, out, to) {
       const d = half(view, at + 208);
       for (let i = 0; i < 256; i++) {
-        // Two halves of 128 values; in each, four runs of 32 share bytes of low and of high bits.
+        // A block has two parts of 128 values; in each, four runs of 32 share bytes of low and of high bits.
         const [part, run, j] = [i >> 7, (i >> 5) & 3, i & 31];
         const low = view.getUint8(at + part * 64 + (run & 1) * 32 + j);
         const bits = (view.getUint8(at + 128 + part * 32 + j) >> (2 * run)) & 3;
@@ -131,18 +131,18 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
 };
 
-/** Formats whose rows are numbers, and the bytes of each. */
+/** Unquantized formats, and the bytes of a number. */
 const PLAIN: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
 /** The names of the tensor types of GGUF that can be read, such as `F16` and `Q4_K`. */
 export const GGUF_FORMATS: readonly string[] = [...Object.keys(PLAIN), ...Object.keys(FORMATS)];
 
-/** Whether a format is one of blocks with scales, not of plain numbers. */
+/** Whether a format is a block format. */
 export function isBlocks(type: string): boolean {
   return Object.hasOwn(FORMATS, type);
 }
 
-/** Bytes of a row. Throws `CheckpointError`, which names the tensor, for a format that is not read, or that it does not fill. */
+/** Size of a row in bytes. Throws `CheckpointError`, which names the tensor, for an unknown format, or if `columns` is no multiple of its block. */
 export function ggufRowBytes(type: string, columns: number, tensor: string): number {
   const plain = PLAIN[type];
   if (plain) return plain * columns;
@@ -160,7 +160,7 @@ export function ggufRowBytes(type: string, columns: number, tensor: string): num
   return (columns / format.values) * format.bytes;
 }
 
-/** The values of rows in a format, in float32. */
+/** Dequantizes rows to float32. */
 export function widenGguf(type: string, bytes: Uint8Array<ArrayBuffer>): Float32Array {
   const { buffer, byteOffset, byteLength } = bytes;
   if (type === 'F32') return new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
@@ -176,13 +176,13 @@ export function widenGguf(type: string, bytes: Uint8Array<ArrayBuffer>): Float32
   return values;
 }
 
-/** Values that share a scale in the formats that stay packed. */
+/** The block size of the formats that stay quantized. */
 export const GGUF_BLOCK = 32;
 
-/** Bits of the formats that stay packed: their blocks say the same as ours, in another order. */
+/** Bits of the formats that stay quantized: their blocks have the same codes and scales as ours, in another order. */
 export const GGUF_PACKED: Readonly<Record<string, 4 | 8>> = { Q4_0: 4, Q8_0: 8 };
 
-/** The same blocks as `QuantizedBlocks`: a code of 4 bits is in the half byte that its place says, one of 8 bits is moved by 128. */
+/** Converts the blocks to `QuantizedBlocks`: 4-bit codes are reordered, and 128 is added to 8-bit codes. */
 export function repackGguf(type: string, bytes: Uint8Array<ArrayBuffer>): QuantizedBlocks {
   const bits = GGUF_PACKED[type]!;
   const size = FORMATS[type]!.bytes;

@@ -1,6 +1,6 @@
 /**
- * Matrices of few bits as others store them. All are numbers (code - zero) * scale, with a scale and a zero for each row and each
- * group of columns; they differ in how 32-bit words are filled, 32 / bits codes in each:
+ * Quantized matrices in the layouts of other libraries. In all of them, value = (code - zero) * scale, with a scale and a zero for each
+ * row and each group of columns. They differ in how the codes are packed into 32-bit words, 32 / bits codes in each:
  *
  *     compressed-tensors  words [rows, columns / n]     along a row; zeros [rows / n, groups], without them the middle
  *     GPTQ                words [columns / n, rows]     down a column of the transposed matrix; zeros [groups, rows / n], less 1
@@ -9,7 +9,7 @@
 import { CheckpointError } from '../errors.js';
 import { type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 
-/** A matrix [rows, columns] of whole numbers with a scale [rows, groups] for those of a row that are of a group. */
+/** A matrix [rows, columns] of integers, with a scale [rows, groups] for each row and each group of columns. */
 export interface GroupedIntegers {
   readonly rows: number;
   readonly columns: number;
@@ -22,16 +22,16 @@ export interface GroupedIntegers {
   readonly groupOf?: ArrayLike<number> | undefined;
 }
 
-/** Code `index` of words of `bits` each, the first in the lowest bits. */
+/** Code `index`, of `bits` bits, of the words from `start` on; the first code of a word is in its lowest bits. */
 export function codeAt(words: Int32Array, start: number, index: number, bits: number): number {
   const each = 32 / bits;
   return (words[start + Math.floor(index / each)]! >>> (bits * (index % each))) & (2 ** bits - 1);
 }
 
-/** Where AWQ puts the code of each of eight rows within a word. */
+/** The position within a word of the code of each of eight rows in AWQ. */
 const AWQ_PLACES = [0, 4, 1, 5, 2, 6, 3, 7];
 
-/** Code number `index`, of 4 bits, of the words from `start` on, whose codes are in the order of AWQ. */
+/** 4-bit code `index` of the words from `start` on, in the order of AWQ. */
 export function awqCodeAt(words: Int32Array, start: number, index: number): number {
   return (words[start + (index >> 3)]! >>> (4 * AWQ_PLACES[index & 7]!)) & 15;
 }
@@ -42,7 +42,7 @@ function groupIn({ columns, groups, groupOf }: GroupedIntegers): (column: number
   return (column) => Math.floor(column / size);
 }
 
-/** The numbers [rows, columns] in float32. */
+/** Dequantizes to float32 [rows, columns]. */
 export function widenGrouped(integers: GroupedIntegers): Float32Array {
   const { rows, columns, codes, scales, groups } = integers;
   const group = Int32Array.from({ length: columns }, (_, column) => groupIn(integers)(column));
@@ -56,15 +56,15 @@ export function widenGrouped(integers: GroupedIntegers): Float32Array {
   return values;
 }
 
-/** Blocks that kernels read. */
+/** The block sizes that the kernels support. */
 const BLOCKS = [128, 64, 32] as const;
 
 /** A matrix [rows, columns] in codes of 4 or 8 bits, with one scale for each `block` columns of a row. */
 export type PackedMatrix = QuantizedBlocks & { readonly bits: 4 | 8; readonly block: number };
 
 /**
- * The same numbers in blocks of 4 bits, or of 8 where a code less its zero takes more: exactly, where groups are made of whole
- * blocks; else rounded to 8 bits in blocks of 32.
+ * Repacks into blocks of 4 bits, or of 8 if code - zero does not fit into 4. The result is exact if the groups consist of whole blocks;
+ * otherwise it is rounded to 8 bits in blocks of 32.
  */
 export function packGrouped(integers: GroupedIntegers): PackedMatrix {
   const { rows, columns, codes, scales, groups } = integers;
@@ -98,7 +98,7 @@ export function packGrouped(integers: GroupedIntegers): PackedMatrix {
   return { bits, block, codes: packed, scales: own };
 }
 
-/** Matrices of as many columns below each other: in the finest of their blocks and the most of their bits, which changes no number. */
+/** Stacks matrices with the same number of columns, exactly: with the smallest of their block sizes and the largest of their bits. */
 export function joinPacked(parts: readonly PackedMatrix[]): PackedMatrix {
   const bits = parts.some((part) => part.bits === 8) ? 8 : 4;
   const block = parts.reduce((least, part) => (part.block < least ? part.block : least), parts[0]!.block);
@@ -119,7 +119,7 @@ export function joinPacked(parts: readonly PackedMatrix[]): PackedMatrix {
   return { bits, block, codes, scales };
 }
 
-/** Codes of 4 bits in 8. */
+/** Widens 4-bit codes to 8 bits. */
 function widerCodes(codes: Uint8Array): Uint8Array {
   return Uint8Array.from(
     { length: 2 * codes.length },

@@ -1,4 +1,4 @@
-/** How models are stored: safetensors, and files and folders that are written whole or not at all. */
+/** Storage formats of models: safetensors, GGUF blocks, quantized matrices; and atomic writing of files and folders. */
 export {
   inWords,
   makeFolder,

@@ -1,4 +1,4 @@
-/** The value of a JSON text; undefined for any other, such as one that was cut off. */
+/** The value of a JSON text; undefined if it is invalid, for example truncated. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -1,4 +1,4 @@
-/** Blocks of few bits: how near they come, what is exact, and how codes lie. */
+/** Block quantization: its error, what it represents exactly, and the layout of the codes. */
 import { describe, expect, test } from 'vitest';
 import { CheckpointError } from '../errors.js';
 import { Random } from '../nn/index.js';
@@ -15,7 +15,7 @@ function relative(a: Float32Array, b: Float32Array): number {
 }
 
 describe.each([4, 8] as const)('%i bits', (bits) => {
-  test.each([32, 64, 128])('come near normal numbers, in blocks of %i', (block) => {
+  test.each([32, 64, 128])('approximate normal numbers, in blocks of %i', (block) => {
     const values = normals(8 * 256);
     const back = dequantizeBlocks(quantizeBlocks(values, 256, bits, block), 256, bits, block);
     // A uniform quantizer of step s has an error of s / sqrt(12); here s is about the largest of a block over 2^(bits - 1).
@@ -24,15 +24,15 @@ describe.each([4, 8] as const)('%i bits', (bits) => {
     expect(relative(back, values)).toBeGreaterThan(bound / 4);
   });
 
-  test('are exact where every number is a code', () => {
+  test('are exact when every number is a code', () => {
     const half = 2 ** (bits - 1);
     const values = Float32Array.from({ length: 64 }, (_, i) => 0.5 * ((i % (2 * half)) - half));
-    // The lowest code must occur in each block, or the scale is another.
+    // The lowest code must occur in each block, since it determines the scale.
     values[0] = values[32] = -0.5 * half;
     expect(dequantizeBlocks(quantizeBlocks(values, 64, bits, 32), 64, bits, 32)).toEqual(values);
   });
 
-  test('keep zeros, and are as good for a block as for its negative', () => {
+  test('keep zeros, and have the same error for a block and its negative', () => {
     expect(dequantizeBlocks(quantizeBlocks(new Float32Array(64), 32, bits, 32), 32, bits, 32)).toEqual(
       new Float32Array(64),
     );
@@ -42,14 +42,14 @@ describe.each([4, 8] as const)('%i bits', (bits) => {
     expect(of(negative)).toEqual(of(values).map((x) => -x));
   });
 
-  test('fill up a row that ends within a block', () => {
+  test('pad a row that ends within a block', () => {
     const values = normals(3 * 40);
     const { codes, scales } = quantizeBlocks(values, 40, bits, 32);
     expect([codes.length, scales.length]).toEqual([(3 * 64 * bits) / 8, 3 * 2]);
     const back = dequantizeBlocks({ codes, scales }, 40, bits, 32);
     expect(back.length).toBe(120);
     expect(relative(back, values)).toBeLessThan({ 4: 0.13, 8: 0.009 }[bits]);
-    // What fills it up is the code of zero.
+    // The padding is the code of zero.
     const zero = bits === 4 ? 0x88 : 0x80;
     const row = codes.length / 3;
     expect([...codes.subarray(row - (12 * bits) / 8, row)].every((code) => code === zero)).toBe(true);

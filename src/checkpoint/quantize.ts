@@ -1,15 +1,14 @@
 /**
- * Matrices in blocks of few bits: value = scale * (code - 2^(bits - 1)), a scale for each block of a row. Of two 4-bit codes
- * the first is in the lower half of its byte.
+ * Block quantization: value = scale * (code - 2^(bits - 1)), with a scale for each block of a row. Of two 4-bit codes in a byte,
+ * the first is in the lower half.
  *
- * The element that is largest in absolute value gets the code 0, the only one of its magnitude: its negative is not a
- * code. With 4 bits, where steps are coarse, a few slightly different scales are tried and the one of the smallest square error
- * is taken.
+ * The element with the largest absolute value gets the code 0, which has no positive counterpart. With 4 bits, where steps are coarse,
+ * a few other scales are tried too, and the one with the smallest square error is used.
  */
 
 import { CheckpointError } from '../errors.js';
 
-/** The codes and float32 scales of a matrix [rows, columns], whose rows are cut into blocks that share a scale. */
+/** The codes and float32 scales of a matrix [rows, columns], with one scale for each block of a row. */
 export interface QuantizedBlocks {
   /** [rows, blocks * block * bits / 8] */
   readonly codes: Uint8Array;
@@ -17,12 +16,12 @@ export interface QuantizedBlocks {
   readonly scales: Float32Array;
 }
 
-/** Shares of the largest element that the lowest code may stand for. */
+/** The scales that are tried, as ratios of the lowest code's value to the largest element. */
 const TRIED: Readonly<Record<4 | 8, readonly number[]>> = { 4: [1, 0.94, 0.88, 1.06, 0.82], 8: [1] };
 
 /**
- * Quantizes values [rows, columns]; a row that ends within a block is filled up with zeros. Throws `CheckpointError`, with the matrix's
- * name, for a value that is infinite or no number: no code stands for it, so that what is damaged would look whole.
+ * Quantizes values [rows, columns]; a row that ends within a block is padded with zeros. Throws `CheckpointError`, with the matrix's
+ * name, for an infinite value or NaN, which no code can represent.
  */
 export function quantizeBlocks(
   values: Float32Array,
@@ -94,7 +93,7 @@ function bestScale(
   return best;
 }
 
-/** The values [rows, columns] that quantized rows stand for. */
+/** Dequantizes to [rows, columns]. */
 export function dequantizeBlocks(
   { codes, scales }: QuantizedBlocks,
   columns: number,

@@ -1,22 +1,22 @@
 /**
- * The header of a safetensors file: which tensors it holds, and where.
+ * The header of a safetensors file: the names, dtypes, shapes and offsets of its tensors.
  *
  * A file is the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), and the tensors' bytes, back
  * to back:
  *
  *   {"__metadata__": {"format": "pt"}, "norm.weight": {"dtype": "BF16", "shape": [64], "data_offsets": [0, 128]}, ...}
  *
- * Offsets count from the header's end. The tensors must cover the rest of the file exactly, without overlaps or holes, so that
- * a truncated download is found before anything is computed with it. A header comes from outside: nothing in it is
- * believed before it is checked, and no memory is spent on its word.
+ * Offsets count from the end of the header. The tensors must cover the rest of the file exactly, without overlaps or holes, so
+ * a truncated download is detected when the file is opened. A header is untrusted: every field is checked before it is used, and no
+ * memory is allocated for sizes that only the header claims.
  */
 import { CheckpointError } from '../errors.js';
 import { refuseGitLfsPointer } from './file-reader.js';
 import { isObject, parseStrictJson } from './strict-json.js';
 import { count, quote } from './wording.js';
 
-/** The array that holds each dtype in memory. Halves travel as their 16 bits (see `half.ts`), numbers
- * with a point in 8 bits as these (`float8.ts`), booleans as 0 and 1. */
+/** The array type of each dtype in memory. 16-bit floats are kept as their bits (see `half.ts`), 8-bit floats as their
+ * bytes (`float8.ts`), booleans as 0 and 1. */
 export const arrayTypes = {
   F64: Float64Array,
   F32: Float32Array,
@@ -38,10 +38,10 @@ export const arrayTypes = {
 /** A dtype, as safetensors files name it. */
 export type Dtype = keyof typeof arrayTypes;
 
-/** The array that holds a tensor of dtype `D` in memory. */
+/** The array type of a tensor of dtype `D` in memory. */
 export type TensorData<D extends Dtype = Dtype> = (typeof arrayTypes)[D]['prototype'];
 
-/** Where a tensor is in its file: `byteOffset` counts from the file's first byte. */
+/** The dtype, shape and place of a stored tensor; `byteOffset` counts from the file's first byte. */
 export interface TensorInfo {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
@@ -49,7 +49,7 @@ export interface TensorInfo {
   readonly byteLength: number;
 }
 
-/** What a header says. The tensors are in the order of their bytes. */
+/** The content of a header. The tensors are in the order of their bytes. */
 export interface Header {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -58,7 +58,7 @@ export interface Header {
 /** The longest header that the format's own implementation accepts, in bytes. */
 export const LONGEST_HEADER = 100_000_000;
 
-/** The bytes before the header: its length. */
+/** The size of the header's length field, which precedes the header. */
 export const LENGTH_BYTES = 8;
 
 const METADATA = '__metadata__';
@@ -70,19 +70,19 @@ const REMEDY = 'The file is damaged: download or save it again.';
  *
  * @param start the first 8 bytes, or fewer when the file is shorter
  * @param fileBytes the size of the file
- * @throws CheckpointError when such a file cannot hold such a header
+ * @throws CheckpointError when the length is invalid or larger than the file
  */
 export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
   if (start.byteLength < LENGTH_BYTES) {
     throw new CheckpointError(
-      `${path} is no safetensors file: it has ${count(fileBytes, 'byte')}, expected at least ${LENGTH_BYTES}. ${REMEDY}`,
+      `${path} is not a safetensors file: it has ${count(fileBytes, 'byte')}, expected at least ${LENGTH_BYTES}. ${REMEDY}`,
     );
   }
   refuseGitLfsPointer(path, start);
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > LONGEST_HEADER) {
     throw new CheckpointError(
-      `${path} is no safetensors file: its first 8 bytes announce a header of ${length} bytes, expected at most ${LONGEST_HEADER}. Check that it is the right file.`,
+      `${path} is not a safetensors file: its first 8 bytes announce a header of ${length} bytes, expected at most ${LONGEST_HEADER}. Check that it is the right file.`,
     );
   }
   if (Number(length) > fileBytes - LENGTH_BYTES) {
@@ -96,7 +96,7 @@ export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: nu
 /**
  * Reads and checks a header.
  *
- * @param bytes the header itself, without its length
+ * @param bytes the header without its length field
  * @param fileBytes the size of the whole file
  * @throws CheckpointError that names the file and the tensor
  */
@@ -107,7 +107,7 @@ export function parseHeader(path: string, bytes: Uint8Array, fileBytes: number):
   for (const [name, entry] of Object.entries(header)) {
     if (name !== METADATA) tensors.push([name, checkEntry(path, name, entry, dataStart)]);
   }
-  // Tensors without elements share their place with the next one, and come before it.
+  // A tensor without elements has the offset of the next one, and must precede it.
   tensors.sort(([, a], [, b]) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
   checkCoverage(path, tensors, dataStart, fileBytes);
   return { tensors: new Map(tensors), metadata: checkMetadata(path, header[METADATA]) };
@@ -116,7 +116,7 @@ export function parseHeader(path: string, bytes: Uint8Array, fileBytes: number):
 /**
  * The bytes of a file up to its first tensor: the header's length and the header, padded to a multiple of 8.
  *
- * @param tensors in the order in which their bytes will follow
+ * @param tensors in the order of their bytes
  * @throws CheckpointError when the header would be longer than any reader accepts
  */
 export function encodeHeader(
@@ -124,7 +124,7 @@ export function encodeHeader(
   tensors: Iterable<{ readonly name: string; readonly dtype: Dtype; readonly shape: readonly number[] }>,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
-  // Joined by hand: an object would put names that look like numbers first.
+  // The JSON is joined by hand, since an object would put names that look like numbers first.
   const members: string[] = [];
   const metadataEntries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
   if (metadataEntries.length > 0) {
@@ -134,7 +134,7 @@ export function encodeHeader(
   for (const { name, dtype, shape } of tensors) {
     if (name === METADATA) {
       throw new CheckpointError(
-        `${path}: no tensor may be called ${METADATA}, the format keeps that name. Rename it.`,
+        `${path}: no tensor may be called ${METADATA}, which the format reserves. Rename it.`,
       );
     }
     const begin = end;
@@ -145,7 +145,7 @@ export function encodeHeader(
   const length = Math.ceil(json.byteLength / 8) * 8;
   if (length > LONGEST_HEADER) {
     throw new CheckpointError(
-      `${path} would have a header of ${length} bytes, and readers accept at most ${LONGEST_HEADER}. Store fewer tensors in one file.`,
+      `${path} would have a header of ${length} bytes, but readers accept at most ${LONGEST_HEADER}. Store fewer tensors in one file.`,
     );
   }
   const bytes = new Uint8Array(LENGTH_BYTES + length).fill(0x20);
@@ -154,7 +154,7 @@ export function encodeHeader(
   return bytes;
 }
 
-/** What is known of a tensor. Throws CheckpointError when `path` has none of that name. */
+/** The entry of a tensor. Throws CheckpointError when `path` has no tensor of that name. */
 export function requireTensor<T>(path: string, tensors: ReadonlyMap<string, T>, name: string): T {
   const info = tensors.get(name);
   if (info !== undefined) return info;
@@ -164,7 +164,7 @@ export function requireTensor<T>(path: string, tensors: ReadonlyMap<string, T>, 
   );
 }
 
-/** How many bytes such a tensor takes, or undefined when the shape is none or too large to count. */
+/** The size of a tensor in bytes; undefined when the shape is invalid or too large to count. */
 export function byteLengthOf(dtype: Dtype, shape: readonly unknown[]): number | undefined {
   let bytes: number = arrayTypes[dtype].BYTES_PER_ELEMENT;
   for (const size of shape) {
@@ -214,7 +214,7 @@ function checkEntry(path: string, name: string, entry: unknown, dataStart: numbe
   return { dtype, shape: shape as number[], byteOffset: dataStart + begin, byteLength: expected };
 }
 
-/** The tensors, in the order of their bytes, must cover the file from `dataStart` to its end. */
+/** Throws unless the tensors, in the order of their bytes, cover the file from `dataStart` to its end. */
 function checkCoverage(
   path: string,
   tensors: readonly (readonly [string, TensorInfo])[],

@@ -1,8 +1,8 @@
 /**
- * Safetensors files: opened for the price of their header, read one tensor at a time, and written as a stream.
+ * Safetensors files: opening one reads only its header; tensors are read one at a time, and written as a stream.
  *
- * No tensor is ever held twice. Reading fills the array that the caller gets; where a dtype is converted on the way, that
- * goes through one small buffer. Arrays are little-endian, as the format is, on every machine that Node and ONNX Runtime run on.
+ * No tensor is in memory twice. A read fills the array that the caller gets; if the dtype is converted, the data pass
+ * through one small buffer. Arrays are little-endian, like the format, on every platform of Node and ONNX Runtime.
  */
 import { type OpenedFile, streamFileAtomic, type WriteBytes } from '#platform';
 import { CheckpointError } from '../errors.js';
@@ -24,30 +24,30 @@ import { count, quote } from './wording.js';
 
 export type { Dtype, TensorData, TensorInfo } from './safetensors-header.js';
 
-/** A tensor in memory: `data` is row-major, of the array type that belongs to `dtype`. */
+/** A tensor in memory: `data` is row-major, in the array type of `dtype`. */
 export type TypedTensor = {
   [D in Dtype]: { readonly dtype: D; readonly shape: readonly number[]; readonly data: TensorData<D> };
 }[Dtype];
 
-/** What reads stored tensors by their names. Reads may run side by side. */
+/** Reads stored tensors by name. Reads may run concurrently. */
 export interface TensorReader {
   /**
-   * Reads one tensor as it is stored.
+   * Reads one tensor in its stored dtype.
    *
-   * @throws CheckpointError when there is none of that name, or its bytes cannot be read or held
+   * @throws CheckpointError when there is no such tensor, it cannot be read, or there is too little memory
    */
   read(name: string): Promise<TypedTensor>;
   /**
    * Reads one floating-point tensor as float32: F16 and BF16 exactly, F64 rounded to nearest.
    *
-   * @throws CheckpointError as `read` does, and when the tensor holds integers or booleans
+   * @throws CheckpointError as `read` does, and for tensors of integers or booleans
    */
   readFloat32(name: string): Promise<Float32Array>;
   /**
-   * Reads one floating-point tensor into `target`, which may be a part of a larger array: so several stored tensors become
-   * one without a copy. When the disk fails, some of `target` has been overwritten.
+   * Reads one floating-point tensor into `target`, which may be a part of a larger array, so that several stored tensors become
+   * one without a copy. If the disk fails, a part of `target` has been overwritten.
    *
-   * @throws CheckpointError as `readFloat32` does, and when `target` has not as many elements as the tensor
+   * @throws CheckpointError as `readFloat32` does, and when the number of elements of `target` differs
    */
   readFloat32Into(name: string, target: Float32Array): Promise<void>;
   /** Closes the files; no read works afterwards. */
@@ -59,14 +59,14 @@ export interface SafetensorsFile extends TensorReader {
   /** The tensors by name, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
-  /** The file that was opened; see `FileStats.version`. */
+  /** The version of the file when it was opened; see `FileStats.version`. */
   readonly version: string;
 }
 
 /**
- * A tensor to write. `data` has as many elements as `shape` says, in the array type that belongs to `dtype`; or it is a
- * Float32Array, which is rounded to nearest when `dtype` is F16 or BF16. It may be a function, called when the tensor's
- * turn comes, so that a model larger than the memory can be written.
+ * A tensor to write. `data` has the number of elements of `shape`, in the array type of `dtype`; or it is a Float32Array, which
+ * is rounded to nearest for the dtypes F16 and BF16. It may be a function, which is called when the tensor is written, so that a model
+ * larger than the memory can be written.
  */
 export interface TensorToWrite {
   readonly name: string;
@@ -75,13 +75,13 @@ export interface TensorToWrite {
   readonly data: TensorData | (() => TensorData | Promise<TensorData>);
 }
 
-/** The buffer through which tensors are converted: large enough to keep a disk busy, small beside any model. */
+/** The size of the buffer for conversions: large enough for the disk's full rate, small compared with any model. */
 const CHUNK_BYTES = 2 ** 20;
 
 /**
- * Opens a safetensors file: reads its header, and checks that it describes the file's bytes completely.
+ * Opens a safetensors file: reads its header, and checks that its tensors cover the file.
  *
- * @throws CheckpointError when there is no such file, or it is not a whole safetensors file
+ * @throws CheckpointError when there is no such file, or it is not a complete safetensors file
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const file = await openForReading(path);
@@ -100,10 +100,10 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 }
 
 /**
- * Writes a safetensors file whole or not at all. Tensors with larger elements come first, so that each one is aligned, and
- * otherwise they are sorted by name: the same tensors give the same bytes.
+ * Writes a safetensors file atomically. Tensors are sorted by element size, largest first, so that each one is aligned, and
+ * then by name: the same tensors give the same bytes.
  *
- * @throws CheckpointError when a name, a shape or an array does not fit; StorageError when the file cannot be written
+ * @throws CheckpointError when a name, a shape or an array is invalid; StorageError when the file cannot be written
  */
 export async function writeSafetensors(
   path: string,
@@ -133,7 +133,7 @@ export async function writeSafetensors(
   });
 }
 
-/** Where a tensor of fractions is, and how many it holds. */
+/** The place of a floating-point tensor, and its number of elements. */
 interface StoredFloats {
   readonly dtype: 'F64' | 'F32' | 'F16' | 'BF16';
   readonly byteOffset: number;
@@ -165,7 +165,7 @@ class OpenSafetensors implements SafetensorsFile {
     const buffer = this.#allocate(name, byteLength);
     await this.#fill(new Uint8Array(buffer), byteOffset);
     const TypedArray = arrayTypes[dtype] as new (buffer: ArrayBuffer) => TensorData;
-    // The table ties the array type to the dtype, in a way that the compiler cannot follow.
+    // The compiler cannot derive from the table that the array type matches the dtype.
     return { dtype, shape, data: new TypedArray(buffer) } as TypedTensor;
   }
 
@@ -180,7 +180,7 @@ class OpenSafetensors implements SafetensorsFile {
     const stored = this.#findFloats(name);
     if (target.length !== stored.elements) {
       throw new CheckpointError(
-        `${this.#path}: tensor ${quote(name)} has ${count(stored.elements, 'element')}, and is to be read into an array of ${target.length}. Check that the file belongs to the model.`,
+        `${this.#path}: tensor ${quote(name)} has ${count(stored.elements, 'element')}, but the target array has ${target.length}. Check that the file belongs to the model.`,
       );
     }
     await this.#fillFloat32(stored, target);
@@ -221,7 +221,7 @@ class OpenSafetensors implements SafetensorsFile {
       return new ArrayBuffer(bytes);
     } catch (error) {
       throw new CheckpointError(
-        `${this.#path}: tensor ${quote(name)} needs ${bytes} bytes of memory in one piece, more than there are. Free some, or use a larger machine.`,
+        `${this.#path}: tensor ${quote(name)} needs ${bytes} contiguous bytes of memory, which are not available. Free some, or use a larger machine.`,
         { cause: error },
       );
     }

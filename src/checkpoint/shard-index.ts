@@ -1,26 +1,26 @@
 /**
- * The index of weights that are split over several files: which file, or shard, holds which tensor.
+ * The index of weights that are split over several files: the file (shard) of each tensor.
  *
  *   {"metadata": {"total_size": 128}, "weight_map": {"norm.weight": "model-00001-of-00002.safetensors", ...}}
  *
- * It comes from outside as the shards do. A shard is named by its bare file name, so that no index leads out of its folder.
- * Its `total_size` is often wrong where weights are tied, says nothing that the shards do not say, and is not read.
+ * The index is as untrusted as the shards. A shard must be a bare file name, so that no index points outside its folder.
+ * `total_size` is ignored: it is often wrong for tied weights, and the shards have the same information.
  */
 import { CheckpointError } from '../errors.js';
 import { openForReading, readExactly, refuseGitLfsPointer } from './file-reader.js';
 import { isObject, parseStrictJson } from './strict-json.js';
 import { quote } from './wording.js';
 
-/** The longest index that is read, in bytes: the weights of the largest models have one of some 10 MB. */
+/** The longest index that is read, in bytes: that of the largest models has some 10 MB. */
 const LONGEST_INDEX = 100_000_000;
 
-/** Metadata are free to nest, within reason. */
+/** The deepest nesting of the metadata. */
 const DEEPEST = 8;
 
 /**
  * Reads an index: for each tensor's name, the name of its shard.
  *
- * @throws CheckpointError that names the index and, where it is about one, the tensor
+ * @throws CheckpointError that names the index and, if it concerns one, the tensor
  */
 export async function readShardIndex(path: string): Promise<Map<string, string>> {
   const file = await openForReading(path);
@@ -46,7 +46,7 @@ export async function readShardIndex(path: string): Promise<Map<string, string>>
   }
 }
 
-/** The same for the bytes of one, wherever they come from. Throws `SyntaxError` that says what is wrong with them. */
+/** Parses the bytes of an index. Throws `SyntaxError` that says what is wrong with them. */
 export function shardsIn(bytes: Uint8Array): Map<string, string> {
   const index = parseStrictJson(bytes, DEEPEST);
   if (!isObject(index)) throw new SyntaxError(`it is ${quote(index)}, expected an object with a weight_map`);
@@ -70,8 +70,8 @@ export function shardsIn(bytes: Uint8Array): Map<string, string> {
 }
 
 /**
- * A name that stays in its folder on every system (a colon names a drive on one of them), that a filesystem takes, and
- * that can be shown.
+ * Whether a value is a file name that stays in its folder on every system (on Windows a colon names a drive), that file systems accept,
+ * and that can be printed.
  */
 function isShardName(name: unknown): name is string {
   if (typeof name !== 'string' || name.length > 255) return false;

@@ -29,9 +29,9 @@ describe('strict JSON', () => {
     ['}}}', /not JSON in UTF-8/],
     ['"abc', /not JSON in UTF-8/],
     ['\ufeff{}', /not JSON in UTF-8 \(.*\\u\{feff\}/],
-    ['{"a":1,"a":2}', /the key "a" stands in it twice/],
-    ['{"a":{"b":1,"c":[],"b":2}}', /the key "b" stands in it twice/],
-    ['{"a":1,"\\u0061":2}', /the key "a" stands in it twice/],
+    ['{"a":1,"a":2}', /the key "a" occurs twice/],
+    ['{"a":{"b":1,"c":[],"b":2}}', /the key "b" occurs twice/],
+    ['{"a":1,"\\u0061":2}', /the key "a" occurs twice/],
     ['[[[[[]]]]]', /nested more than 4 deep/],
     ['[{"a":[{"a":{}}]}]', /nested more than 4 deep/],
   ])('%j is refused', (text, message) => {

@@ -1,20 +1,20 @@
 /**
- * JSON from outside, read more strictly than `JSON.parse` reads it.
+ * A JSON parser for untrusted files, stricter than `JSON.parse`.
  *
- * `JSON.parse` keeps the last of two equal keys in silence, so that two readers can find two different things in one file.
- * And it builds whatever it is told to: a few bytes of brackets cost it many bytes of objects, and minutes when there are
- * tens of millions. So the text is first scanned for its structure, which builds nothing but the set of keys.
+ * `JSON.parse` silently keeps the last of two equal keys, so two readers can find different values in one file. It also has no
+ * limit: a few bytes of brackets cost many bytes of objects, and tens of millions of them take minutes. Therefore the text is first
+ * scanned for its structure, which allocates only the set of keys.
  */
 import { quote, visible } from './wording.js';
 
-/** How many values one text may hold: enough for the header of 250,000 tensors, or for an index of two million. */
+/** The most values that one text may contain: enough for the header of 250,000 tensors, or an index of two million. */
 const MOST_VALUES = 2_000_000;
 
 /**
  * Parses JSON in UTF-8, without a byte order mark.
  *
- * @param deepest how many objects and lists may stand inside one another
- * @throws SyntaxError that completes "... cannot be used:"; nothing else
+ * @param deepest the deepest nesting of objects and lists
+ * @throws only SyntaxError, whose message completes "... cannot be used:"
  */
 export function parseStrictJson(bytes: Uint8Array, deepest: number): unknown {
   try {
@@ -27,14 +27,14 @@ export function parseStrictJson(bytes: Uint8Array, deepest: number): unknown {
   }
 }
 
-/** Whether a parsed value is an object, and neither a list nor null. */
+/** Whether a parsed value is an object, not a list or null. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 class RefusedStructure extends SyntaxError {}
 
-/** Finds equal keys, deep nesting and too many values in a text that need not be valid JSON. */
+/** Throws for equal keys, deep nesting or too many values, in a text that may be invalid JSON. */
 function checkStructure(text: string, deepest: number): void {
   // The keys of the open objects; a list has none.
   const open: (Set<string> | undefined)[] = [];
@@ -57,17 +57,17 @@ function checkStructure(text: string, deepest: number): void {
       const end = endOfString(text, i);
       if (expectsKey) {
         const key = JSON.parse(text.slice(i, end + 1)) as string;
-        if (open.at(-1)!.has(key)) throw new RefusedStructure(`the key ${quote(key)} stands in it twice`);
+        if (open.at(-1)!.has(key)) throw new RefusedStructure(`the key ${quote(key)} occurs twice`);
         open.at(-1)!.add(key);
         expectsKey = false;
       }
       i = end;
     }
-    if (values > MOST_VALUES) throw new RefusedStructure(`it holds more than ${MOST_VALUES} values`);
+    if (values > MOST_VALUES) throw new RefusedStructure(`it has more than ${MOST_VALUES} values`);
   }
 }
 
-/** Where the string that begins at `start` has its closing quote. */
+/** The index of the closing quote of the string that begins at `start`. */
 function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     if (text[i] === '"') return i;

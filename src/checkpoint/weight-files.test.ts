@@ -40,7 +40,7 @@ const k: TensorToWrite = { name: 'k', dtype: 'BF16', shape: [1, 2], data: Float3
 const v = f32('v', 5);
 const ids: TensorToWrite = { name: 'ids', dtype: 'I64', shape: [1], data: BigInt64Array.of(9n) };
 
-/** Writes a file of the folder; gives its path. */
+/** Writes a file in the folder; returns its path. */
 async function written(name: string, ...tensors: TensorToWrite[]): Promise<string> {
   const path = join(here, name);
   await writeSafetensors(path, tensors);
@@ -53,7 +53,7 @@ function writeIndex(index: unknown): void {
 
 const weightMap = { q: FIRST, ids: FIRST, k: SECOND, v: SECOND };
 
-/** Two whole shards and their index. */
+/** Writes two complete shards and their index. */
 async function writeSharded(): Promise<void> {
   await written(FIRST, q, ids);
   await written(SECOND, k, v);
@@ -69,7 +69,7 @@ async function opened<T>(use: (weights: WeightFiles) => Promise<T>): Promise<T> 
   }
 }
 
-/** Opening is refused in these words, which name each of `named`. */
+/** Expects that opening fails with this message, which names each of `named`. */
 async function expectRefused(message: RegExp, ...named: string[]): Promise<void> {
   const failure = await openWeights(here).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(CheckpointError);
@@ -77,7 +77,7 @@ async function expectRefused(message: RegExp, ...named: string[]): Promise<void>
   for (const name of named) expect((failure as Error).message).toContain(name);
 }
 
-describe('what is read', () => {
+describe('reads', () => {
   test('a single file', async () => {
     const path = await written(SINGLE, q, k, v, ids);
     await opened(async (weights) => {
@@ -89,7 +89,7 @@ describe('what is read', () => {
     });
   });
 
-  test('shards, whatever their index says of the total size', async () => {
+  test('shards, whatever total size their index has', async () => {
     await writeSharded();
     await opened(async (weights) => {
       expect(weights.path).toBe(join(here, INDEX));
@@ -116,7 +116,7 @@ describe('what is read', () => {
     });
   });
 
-  test('the single file where there are shards too', async () => {
+  test('the single file if there are shards too', async () => {
     await writeSharded();
     const path = await written(SINGLE, f32('q', 7));
     await opened(async (weights) => {
@@ -127,7 +127,7 @@ describe('what is read', () => {
     await expectRefused(/ends inside its header/, path);
   });
 
-  test('one shard is sharded too, other files are no matter, and metadata may be left out', async () => {
+  test('a single shard with an index, beside other files and without metadata', async () => {
     await written('weights.safetensors', q);
     writeFileSync(join(here, 'pytorch_model.bin'), '');
     writeFileSync(join(here, 'stray.safetensors'), '');
@@ -149,8 +149,8 @@ describe('what is read', () => {
   });
 });
 
-describe('a folder without weights', () => {
-  test('is refused, with a word on what there is', async () => {
+describe('opening', () => {
+  test('a folder without weights is refused, with a hint from its files', async () => {
     await expectRefused(
       /has neither model.safetensors nor model.safetensors.index.json. Name the folder/,
       here,
@@ -165,7 +165,7 @@ describe('a folder without weights', () => {
     await expectRefused(/"pytorch_model-00001-of-00002.bin". That format is not read/);
   });
 
-  test('a folder that is missing, and a file in its place', async () => {
+  test('a missing folder, and a file in its place, are refused', async () => {
     const path = await written(SINGLE, q);
     for (const folder of [join(here, 'none'), path]) {
       const opening = openWeights(folder);
@@ -175,7 +175,7 @@ describe('a folder without weights', () => {
   });
 });
 
-describe('an index that cannot be believed', () => {
+describe('an invalid index', () => {
   const twice = `{"weight_map":{"q":"${FIRST}","q":"${SECOND}"}}`;
   test.each<[string, unknown, RegExp]>([
     ['nothing', '', /cannot be used: it is not JSON in UTF-8/],
@@ -188,7 +188,7 @@ describe('an index that cannot be believed', () => {
     ['a list for a weight_map', { weight_map: [FIRST] }, /its weight_map is \["model-00001/],
     ['null for a weight_map', { weight_map: null }, /its weight_map is null/],
     ['an empty weight_map', { weight_map: {} }, /its weight_map is empty/],
-    ['a tensor twice', twice, /the key "q" stands in it twice/],
+    ['a tensor twice', twice, /the key "q" occurs twice/],
     ['a thousand brackets', `{"metadata":${'['.repeat(1000)}`, /nested more than 8 deep/],
     ...[
       ...[
@@ -223,22 +223,22 @@ describe('an index that cannot be believed', () => {
     await expectRefused(message, join(here, INDEX));
   });
 
-  test('one of more than 100 MB is not read at all', async () => {
+  test('of more than 100 MB is not read at all', async () => {
     await writeSharded();
     truncateSync(join(here, INDEX), 100_000_001);
     await expectRefused(/has 100000001 bytes, expected at most 100000000 in an index/, join(here, INDEX));
   });
 
-  test('a folder in its place', async () => {
+  test('is a folder', async () => {
     mkdirSync(join(here, INDEX));
     await expectRefused(/is not a file/, INDEX);
   });
 });
 
-describe('shards that are not what the index says', () => {
+describe('shards that contradict the index', () => {
   beforeEach(writeSharded);
 
-  test('missing: what it would hold is absent, and the others are read', async () => {
+  test('missing: its tensors are absent, and the others are read', async () => {
     rmSync(join(here, SECOND));
     await opened(async (weights) => {
       expect([...weights.tensors.keys()].sort()).toEqual(['ids', 'q']);
@@ -257,7 +257,7 @@ describe('shards that are not what the index says', () => {
     writeFileSync(path, whole.toString('latin1').replace('BF16', 'BF17'), 'latin1');
     await expectRefused(/tensor "k" has the dtype "BF17"/, path);
     writeFileSync(path, '<!doctype html>');
-    await expectRefused(/is no safetensors file/, path);
+    await expectRefused(/is not a safetensors file/, path);
   });
 
   test('without a tensor that the index puts there', async () => {
@@ -265,7 +265,7 @@ describe('shards that are not what the index says', () => {
     await opened(async (weights) => {
       expect([...weights.absent.keys()]).toEqual(['v']);
       expect(weights.absent.get('v')).toMatch(
-        /puts the tensor "v" into "model-00002.*", which does not hold it\. /,
+        /puts the tensor "v" into "model-00002.*", which does not have it\. /,
       );
     });
   });
@@ -276,7 +276,7 @@ describe('shards that are not what the index says', () => {
     await opened(async (weights) => {
       expect([...weights.absent.keys()]).toEqual(['q']);
       expect(weights.absent.get('q')).toMatch(
-        /puts the tensor "q" into "model-00001.*", .*hold it: .*00002.* does/,
+        /puts the tensor "q" into "model-00001.*", .*have it: .*00002.* does/,
       );
       expect(await weights.readFloat32('extra')).toEqual(Float32Array.of(1));
     });
@@ -291,7 +291,7 @@ describe('shards that are not what the index says', () => {
 describe('reading', () => {
   beforeEach(writeSharded);
 
-  test('a tensor that is not there, integers as fractions, and into an array of another size', async () => {
+  test('a missing tensor, integers as floats, and an array of another size are errors', async () => {
     await opened(async (weights) => {
       for (const reading of [weights.read('x'), weights.readFloat32('x')]) {
         await expect(reading).rejects.toThrow(/index.json has no tensor "x" among its 4/);
@@ -301,19 +301,19 @@ describe('reading', () => {
         /00001-of-00002.safetensors: tensor "ids" is I64/,
       );
       const filling = weights.readFloat32Into('k', new Float32Array(3));
-      await expect(filling).rejects.toThrow(/tensor "k" has 2 elements, .* an array of 3/);
+      await expect(filling).rejects.toThrow(/tensor "k" has 2 elements, but the target array has 3/);
       await expect(filling).rejects.toBeInstanceOf(CheckpointError);
     });
   });
 
-  test('works until it is closed, which may be done twice', async () => {
+  test('works until the weights are closed, which may be done twice', async () => {
     const weights = await openWeights(here);
     await weights.close();
     await weights.close();
     for (const name of ['q', 'k']) await expect(weights.read(name)).rejects.toBeInstanceOf(CheckpointError);
   });
 
-  test.skipIf(!existsSync('/proc/self/fd'))('leaves no file open, opened or refused', async () => {
+  test.skipIf(!existsSync('/proc/self/fd'))('leaves no file open, after success or failure', async () => {
     const filesOpen = () =>
       readdirSync('/proc/self/fd').filter((number) => {
         const link = join('/proc/self/fd', number);

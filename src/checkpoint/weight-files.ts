@@ -1,12 +1,12 @@
 /**
- * The weights in a model's folder, however many files they are in.
+ * The weights in a model's folder, in one file or several.
  *
- * Hugging Face's layout has two forms: `model.safetensors` alone, or shards and the `model.safetensors.index.json` that says
- * which of them holds which tensor. Where both are, the single file counts, as it does for transformers. All headers are read
- * when the folder is opened, so that shards of two models in one folder are found before anything is computed with them.
+ * Hugging Face's layout has two forms: `model.safetensors` alone, or shards with an index `model.safetensors.index.json` that maps
+ * each tensor to its shard. If both exist, the single file is used, as in transformers. All headers are read when the folder is
+ * opened, so that shards of two different models in one folder are detected at once.
  *
- * Index and shards need not list the same tensors: conversions leave helper tensors in either. What the index promises and its
- * shard does not hold is `absent`, which matters only to those who need it; what the index leaves out is there all the same.
+ * The index and the shards need not list the same tensors: converters leave helper tensors in either. A tensor that the index lists but
+ * its shard lacks is `absent`, which is an error only for a reader that needs it; a tensor that the index omits can be read all the same.
  */
 import { join, readFolder } from '#platform';
 import { CheckpointError } from '../errors.js';
@@ -18,7 +18,7 @@ import { quote } from './wording.js';
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
-/** Where a tensor is: `path` is the file that holds it, and `version` what that was when it was opened. */
+/** The place of a tensor: `path` is its file, and `version` the file's version when it was opened. */
 export interface WeightInfo extends TensorInfo {
   readonly path: string;
   readonly version: string;
@@ -26,18 +26,18 @@ export interface WeightInfo extends TensorInfo {
 
 /** The open weights of a model. */
 export interface WeightFiles extends TensorReader {
-  /** The file that speaks for all of them: the single one, or the index. */
+  /** The path for error messages: the single file, or the index. */
   readonly path: string;
   /** The tensors of all files by name. */
   readonly tensors: ReadonlyMap<string, WeightInfo>;
-  /** Why a tensor that the index promises is not there, for a person, by name. */
+  /** For each tensor that the index lists and no shard has, the reason as an error message. */
   readonly absent: ReadonlyMap<string, string>;
 }
 
 /**
  * Opens the weights in a folder: reads every header, and checks that files and index agree.
  *
- * @throws CheckpointError when there are none in safetensors, or a file is missing, damaged, or not what the index says
+ * @throws CheckpointError when the folder has no safetensors weights, or a file is damaged or contradicts the index
  */
 export async function openWeights(folder: string): Promise<WeightFiles> {
   const names = await namesIn(folder);
@@ -120,7 +120,7 @@ async function namesIn(folder: string): Promise<ReadonlySet<string>> {
   }
 }
 
-/** The tensors of all files, each of which must be in one of them only. */
+/** The tensors of all files. Throws if two files have the same tensor. */
 function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<string, WeightInfo> {
   const tensors = new Map<string, WeightInfo>();
   for (const [path, file] of files) {
@@ -128,7 +128,7 @@ function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<s
       const other = tensors.get(name);
       if (other !== undefined) {
         throw new CheckpointError(
-          `The tensor ${quote(name)} is both in ${other.path} and in ${path}. The shards are not of one model: download or save them again.`,
+          `The tensor ${quote(name)} is both in ${other.path} and in ${path}. The shards belong to different models: download or save them again.`,
         );
       }
       tensors.set(name, { ...info, path, version: file.version });
@@ -137,7 +137,7 @@ function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<s
   return tensors;
 }
 
-/** The tensors that are not in the shard that the index promises, and why not. */
+/** The tensors that are not in the shard that the index names, with the reasons. */
 function absentTensors(
   folder: string,
   indexPath: string,
@@ -150,7 +150,7 @@ function absentTensors(
     const holder = tensors.get(name)?.path;
     if (holder === join(folder, shard)) continue;
     const reason = names.has(shard)
-      ? `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not hold it${holder === undefined ? '' : `: ${holder} does`}. Index and shards are not of one model: download or save them again.`
+      ? `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not have it${holder === undefined ? '' : `: ${holder} does`}. Index and shards belong to different models: download or save them again.`
       : missingShard(folder, indexPath, shard, shardOf, name);
     absent.set(name, reason);
   }
@@ -167,7 +167,7 @@ function missingShard(
   return `${join(folder, shard)} is missing: ${indexPath} puts the tensor ${quote(tensor)} into it. Download what is missing into the folder.`;
 }
 
-/** Why a folder has no weights that can be read, as far as the names in it tell. */
+/** The error for a folder without readable weights, with a hint from the names of its files. */
 function noWeights(folder: string, names: readonly string[]): CheckpointError {
   const missing = `${folder} has neither ${SINGLE} nor ${INDEX}`;
   const foreign = names.filter((name) => /^pytorch_model.*\.bin$|\.gguf$/.test(name)).sort();

@@ -9,7 +9,7 @@ test('a value is quoted as JSON, on one short line', () => {
   expect(quote([Array(1000).fill(1)])).toMatch(/^\[\[(1,){59}...$/);
 });
 
-test('what a terminal would obey, or nobody could see, is spelled out', () => {
+test('control characters and invisible characters are escaped', () => {
   const hidden = ['\u0000', '\u001b', '\u007f', '\u009b', '\u200b', '\u2028', '\u202e', '\ufeff', '\ud800'];
   for (const character of hidden) {
     expect(quote(`a${character}b`)).toMatch(/^[ -~]+$/);
@@ -18,6 +18,6 @@ test('what a terminal would obey, or nobody could see, is spelled out', () => {
   expect(visible('größe 層 🙂')).toBe('größe 層 🙂');
 });
 
-test('one is singular, none and many are not', () => {
+test('only one is singular', () => {
   expect([0, 1, 2].map((number) => count(number, 'byte'))).toEqual(['0 bytes', '1 byte', '2 bytes']);
 });

@@ -1,17 +1,17 @@
-/** How what was found in a file is shown in an error message: on one line, short, and nothing that a terminal obeys. */
+/** Formatting of untrusted values for error messages: one short line, without control characters. */
 
 const LONGEST_SHOWN = 120;
 
-/** Control characters, directions of writing, lone surrogates, and separators of lines and paragraphs. */
+/** Control and format characters (such as writing directions), lone surrogates, and line and paragraph separators. */
 const invisible = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** A value from a file, as JSON. */
+/** A value from a file as JSON, shortened. */
 export function quote(value: unknown): string {
   const text = value === undefined ? 'nothing' : visible(JSON.stringify(value, shortened));
   return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}...` : text;
 }
 
-/** A text from elsewhere that may repeat what stands in a file, with all that cannot be seen spelled out. */
+/** An untrusted text with its invisible characters escaped. */
 export function visible(text: string): string {
   return text.replace(invisible, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
 }
@@ -21,13 +21,13 @@ export function count(number: number, unit: string): string {
   return `${number} ${unit}${number === 1 ? '' : 's'}`;
 }
 
-/** A member of a value that is about to be quoted: what will be cut off anyway is not spelled out first. */
+/** A replacer for `JSON.stringify` that shortens long members, which would be cut off anyway. */
 function shortened(_key: string, value: unknown): unknown {
   if (typeof value === 'string' || Array.isArray(value)) return value.slice(0, LONGEST_SHOWN + 1);
   return value;
 }
 
-/** A number of bytes for a person: 1536 -> '1.54 kB'. */
+/** Formats a number of bytes: 1536 -> '1.54 kB'. */
 export function inBytes(bytes: number): string {
   const [size, unit] = (
     [

@@ -178,7 +178,7 @@ describe('the folder', () => {
     expect(readFileSync(join(folder, 'README.md'), 'utf8')).toBe('mine');
     server.files.delete('model.safetensors');
     server.put('model.safetensors.index.json', '{"weight_map": {"a": "a.safetensors"}}');
-    await expectStorageError(/its README\.md is not the one/);
+    await expectStorageError(/its README\.md differs from the one/);
     expect(readdirSync(folder)).toEqual(['README.md']);
     expect(server.fetched()).toEqual([]);
   });

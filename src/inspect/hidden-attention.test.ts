@@ -1,6 +1,6 @@
 /**
- * Hidden attention: that a layer is its matrices times its inner inputs and nothing else along the sequence, that they are
- * what their definition says in float64, and the same of what is written and kept.
+ * Hidden attention: a layer's output equals its matrices times its inner inputs, the matrices equal their definition in
+ * float64, and so do the write, keep and erase gates.
  */
 
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -72,7 +72,7 @@ beforeAll(async () => {
 const hiddenSize = 10;
 const tokens = 23;
 
-/** A layer made again from its matrices [heads, tokens, tokens] and whatever acts on each token alone. */
+/** Recomputes a layer from its matrices [heads, tokens, tokens] and its token-wise operations. */
 type Remade = (p: Parameters, u: Tensor, matrices: Tensor) => Tensor;
 
 interface Case {
@@ -141,7 +141,7 @@ const kdaConfig: KimiDeltaConfig = {
   outputDeviation: 0.02,
 };
 
-/** KDA and GDN-2 from their matrices and the values that these are given. */
+/** Recomputes KDA and GDN-2 from their matrices and values. */
 function kdaRemade(p: Parameters, u: Tensor, matrices: Tensor, valuesOf: (v: Tensor) => Tensor): Tensor {
   const to = (name: string, width: number): Tensor => p.within(`${name}_proj`, (q) => linear(q, u, width));
   const qkv = concat([to('q', 12), to('k', 12), to('v', 15)], -1);
@@ -156,7 +156,7 @@ function kdaRemade(p: Parameters, u: Tensor, matrices: Tensor, valuesOf: (v: Ten
   return p.within('o_proj', (q) => linear(q, multiply(mergeHeads(normed), open), hiddenSize));
 }
 
-/** A time-invariant layer from what its system has read. */
+/** Recomputes a time-invariant layer from the output of its system. */
 function invariantRemade(p: Parameters, u: Tensor, read: Tensor): Tensor {
   const y = gelu(add(read, multiply(u, p.get('D', [hiddenSize], never))));
   const both = p.within('output_linear', (q) => linear(q, y, 2 * hiddenSize, { bias: true }));
@@ -305,7 +305,7 @@ const cases: Record<string, Case> = {
       outputDeviation: 0.02,
     }),
     heads: hiddenSize,
-    // Its matrices hold what each token adds to a channel: their rows add up.
+    // Its matrices have each token's contribution to a channel, so a row's sum is the output.
     remade: (p, u, matrices) =>
       invariantRemade(p, u, transpose(reshape(sum(matrices, -1), [1, hiddenSize, 'tokens']), [0, 2, 1])),
   },
@@ -333,7 +333,7 @@ const cases: Record<string, Case> = {
   },
 };
 
-/** Runs a mixer over random tokens, with outputs that are made of what it shows. */
+/** Runs a mixer over random tokens, with outputs computed from what it exposes. */
 async function seen(
   mixer: Mixer,
   outputs: (sight: Sight, u: Tensor, parameters: Parameters) => Record<string, Tensor | undefined>,
@@ -363,7 +363,7 @@ const heads = (...indices: number[]): Tensor =>
 const all = (sight: Sight): Tensor => iota(headsOf(sight));
 
 describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) => {
-  test('is its matrices times its inner inputs', async () => {
+  test('equals its matrices times its inner inputs', async () => {
     const { values, y } = await seen(mixer, (sight, u, p) => ({
       remade: remade(p, u, matricesOf(sight, all(sight))),
       matrices: matricesOf(sight, all(sight)),
@@ -373,12 +373,12 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) 
     expect(Math.hypot(...y)).toBeGreaterThan(0.1);
   });
 
-  test('of no heads there is nothing', async () => {
+  test('gives empty matrices for no heads', async () => {
     const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, heads()) }));
     expect(values.matrices!.dims).toEqual([0, tokens, tokens]);
   });
 
-  test('no token sees a later one', async () => {
+  test('is causal', async () => {
     const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
     const matrices = toArray(values.matrices!);
     for (let h = 0; h < count; h++)
@@ -386,7 +386,7 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) 
         for (let j = i + 1; j < tokens; j++) expect(matrices.at(h, i, j) === 0).toBe(true);
   });
 
-  test('some heads are those of all', async () => {
+  test('gives the same matrices for some heads as for all', async () => {
     const some = [1, count - 1];
     const { values } = await seen(mixer, (sight) => {
       const [whole, part] = [gatesOf(sight, all(sight)), gatesOf(sight, heads(...some))];
@@ -410,7 +410,7 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) 
   });
 });
 
-describe('the matrices of their definitions, in float64', () => {
+describe('the matrices equal their definition in float64', () => {
   /** The sum of `term` over the tokens after j, up to i. */
   const between = (j: number, i: number, term: (t: number) => number): number =>
     total(i - j, (n) => term(j + 1 + n));
@@ -478,7 +478,7 @@ describe('the matrices of their definitions, in float64', () => {
       (of, h, i, j) => (i - j > 2 ? 0 : of('C', 0, i, h) * of('w', h, 0, 2 - (i - j)) * of('B', 0, j, h)),
     ));
 
-  test('gated delta net: what is left of a value that was written alone', () =>
+  test('gated delta net: what is left of a single written value', () =>
     check(
       cases['gated delta net']!.mixer,
       ({ operands }: RecurrenceSight) => ({
@@ -501,7 +501,7 @@ describe('the matrices of their definitions, in float64', () => {
     ));
 });
 
-describe('what is written, kept and forgotten', () => {
+describe('write, keep and decay', () => {
   test('Mamba-2: dt, exp(dt A), and the mean of dt |A|', async () => {
     const { values } = await seen(cases['Mamba-2']!.mixer, (sight, u, p) => ({
       ...gatesOf(sight, all(sight)),
@@ -550,7 +550,7 @@ describe('what is written, kept and forgotten', () => {
     expect(relativeError(values.decays!.data as Float32Array, decays.data)).toBeLessThan(1e-5);
   });
 
-  test('gated delta net: beta; a convolution and attention have nothing of the kind', async () => {
+  test('gated delta net: beta; a convolution and attention have none', async () => {
     const { values } = await seen(cases['gated delta net']!.mixer, (sight) => ({
       ...gatesOf(sight, all(sight)),
       beta: (sight as RecurrenceSight).operands.beta,
@@ -572,7 +572,7 @@ describe.each([
   ['sliding window', slidingWindowAttention({ ...layer, window: 5 }), 5],
   ['selective attention', selectiveAttention({ ...layer, window: 3, selected: 4 }), 7],
 ] as const)('%s', (_, mixer, seenAtMost) => {
-  test('rows sum to 1, over no more tokens than it remembers', async () => {
+  test('rows sum to 1, over no more tokens than its memory holds', async () => {
     const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
     const matrices = toArray(values.matrices!);
     expect(matrices.dims).toEqual([4, tokens, tokens]);
@@ -586,8 +586,8 @@ describe.each([
   });
 });
 
-describe('what delta rules erase', () => {
-  /** |r| |D^T f| / |D| of each token, one number of the memory after the other. */
+describe('the erase gate of delta rules', () => {
+  /** |r| |D^T f| / |D| of each token, computed element by element. */
   function erased(
     of: (name: string) => NdArray,
     { heads, keySize, valueSize }: { heads: number; keySize: number; valueSize: number },
@@ -642,7 +642,7 @@ describe('what delta rules erase', () => {
     expect(Math.max(...expected.data)).toBeGreaterThan(0.1);
   });
 
-  test('GDN-2, by keys of its own', async () => {
+  test('GDN-2, by separate erase keys', async () => {
     const { of, found } = await operandsOf(gatedDeltaNet2(kdaConfig), ({ operands }) => ({
       gate: operands.gate!,
       key: operands.key,
@@ -657,13 +657,13 @@ describe('what delta rules erase', () => {
     expect(relativeError(found.data as Float32Array, expected.data)).toBeLessThan(1e-5);
   });
 
-  test('what adds and forgets alone erases nothing', async () => {
+  test('recurrences that only decay and add have no erase gate', async () => {
     const { values } = await seen(mamba2(mamba2Config), (sight) => ({ ...gatesOf(sight, all(sight)) }));
     expect(values.erase).toBeUndefined();
   });
 });
 
-test('a delta product has a row and a column for each token, however many steps that takes', async () => {
+test('a delta product has a row and a column for each token, for any number of steps per token', async () => {
   const mixer = deltaProduct({
     hiddenSize,
     numHeads: 2,

@@ -1,6 +1,6 @@
 /**
- * Traces of whole models: of every family and kind of block, against the plain model, direct computation, and finite
- * differences; what is refused.
+ * Traces of whole models of every family and kind of block, compared with the model's own outputs, direct computation, and finite
+ * differences; and invalid requests.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -31,7 +31,7 @@ import { Inspector } from './inspector.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 
-/** 40 tokens, more than windows and memories hold. */
+/** 40 tokens, more than the windows and selected memories hold. */
 const ids = Array.from({ length: 40 }, (_, i) => (i * 37 + 5) % 300);
 
 function at({ dims, data }: Values, ...index: number[]): number {
@@ -45,7 +45,7 @@ function softmax(logits: Float32Array): number[] {
   return shares.map((share) => share / sum);
 }
 
-/** The likeliest of a distribution, with their probabilities. */
+/** The most probable tokens of a distribution, with their probabilities. */
 function best(shares: readonly number[], count: number): [number, number][] {
   const order = shares.map((share, id): [number, number] => [id, share]);
   return order.sort((a, b) => b[1] - a[1]).slice(0, count);
@@ -76,7 +76,7 @@ describe('a tiny model with every kind of block', () => {
     for (const { id, text } of trace.tokens) expect(text).toBe(tiny.language.tokenizer.decode([id]));
   });
 
-  test('log probabilities are those of the plain model', async () => {
+  test('log probabilities equal those of the model without a trace', async () => {
     const { data } = await tiny.language.logits([ids]);
     const { vocabSize } = tiny.model;
     const expected = ids
@@ -87,7 +87,7 @@ describe('a tiny model with every kind of block', () => {
     expect(relativeError(found, expected)).toBeLessThan(1e-5);
   });
 
-  test('attention rows sum to 1, and are not 0 where the memory holds the token', () => {
+  test('attention rows sum to 1, and are not 0 for tokens in the memory', () => {
     for (const { mixers } of trace.layers) {
       for (const { kind, weights, selection } of mixers) {
         if (kind !== 'attention') continue;
@@ -141,7 +141,7 @@ describe('a tiny model with every kind of block', () => {
     return result;
   }
 
-  test('the logit lens is the head on each residual stream; after the last layer it is the model', async () => {
+  test("the logit lens applies the head to each residual stream; after the last layer it equals the model's output", async () => {
     const registry = new ParameterRegistry();
     const tokens = input('ids', 'int64', [1, ids.length]);
     const { residuals } = forward(tiny.model, registry, tokens, scalar(0, 'int64'));
@@ -166,7 +166,7 @@ describe('a tiny model with every kind of block', () => {
     }
   });
 
-  test('what is not asked for is not there, and what is there stays the same', async () => {
+  test('parts that are not requested are absent, and the others do not change', async () => {
     const part = await tiny.language.trace(ids, { layers: [5, 0], heads: [3, 1, 7], lens: 2 });
     expect(part.layers.map(({ mixers }) => mixers.length)).toEqual([1, 0, 0, 0, 0, 1]);
     expect(part.lens!.layers).toEqual([0, 5]);
@@ -189,7 +189,7 @@ describe('a tiny model with every kind of block', () => {
     expect(gates.layers[0]!.mixers[0]!.keep).toEqual(trace.layers[0]!.mixers[0]!.keep);
   });
 
-  test('the horizon is where 1/e of the memory is left', () => {
+  test('the horizon is the time after which 1/e of the memory is left', () => {
     const { keep, horizon } = trace.layers[0]!.mixers[0]!;
     expect(horizon!.dims).toEqual([4]);
     for (let h = 0; h < 4; h++) {
@@ -198,7 +198,7 @@ describe('a tiny model with every kind of block', () => {
     }
   });
 
-  test('one token, and the same in JSON', async () => {
+  test('a trace of one token, and its JSON', async () => {
     const one = await tiny.language.trace([7]);
     expect(one.layers[0]!.mixers[0]!.weights!.dims).toEqual([4, 1, 1]);
     expect(one.tokens).toHaveLength(1);
@@ -206,7 +206,7 @@ describe('a tiny model with every kind of block', () => {
     expect(decodeTrace(JSON.parse(text))).toEqual(trace);
   });
 
-  test('two at a time', async () => {
+  test('concurrent traces', async () => {
     const [a, b] = await Promise.all([
       tiny.language.trace(ids),
       tiny.language.trace(ids.slice(0, 9), { lens: 1 }),
@@ -234,7 +234,7 @@ describe('a tiny model with every kind of block', () => {
       expect(error.message).toContain(words);
     });
 
-    test('what would not fit, with the bytes', async () => {
+    test('a trace larger than maxBytes, and names its size', async () => {
       const error = await refusal({ maxBytes: 100_000 });
       expect(error).toBeInstanceOf(InspectError);
       // 16 heads twice, logits three times, and the residual stream.
@@ -243,14 +243,14 @@ describe('a tiny model with every kind of block', () => {
       expect(await tiny.language.trace(ids, { maxBytes: bytes })).toEqual(trace);
     });
 
-    test('no tokens, and tokens that are none', async () => {
+    test('an empty list of tokens, and invalid tokens', async () => {
       expect(await refusal({}, [])).toBeInstanceOf(DataError);
       expect(await refusal({}, [300])).toBeInstanceOf(DataError);
     });
   });
 });
 
-/** d log p(target | before) / d f_j, where the embedding of token j is multiplied with f_j: gradient x input, by differences. */
+/** d log p(target | before) / d f_j, where the embedding of token j is multiplied with f_j: gradient x input, by finite differences. */
 async function byDifferences(
   model: Model,
   weights: ReadonlyMap<string, Weight>,
@@ -289,7 +289,7 @@ async function byDifferences(
     return (await executable.run(feeds)).y!.data[0] as number;
   };
   const found: number[] = [];
-  // Within so small a change no mixture of experts chooses others.
+  // A change this small does not alter the routing of experts.
   const h = 2 ** -8;
   for (const place of before.keys()) {
     const near = (await y(place, 1 + h)) - (await y(place, 1 - h));
@@ -313,14 +313,14 @@ async function byGradient(
   return scores!.data as Float32Array;
 }
 
-describe('the sources of a token', () => {
+describe('attribution', () => {
   let tiny: TinyModel;
   beforeAll(async () => {
     tiny = await tinyModel();
   });
   afterAll(() => tiny.language.dispose());
 
-  test('gradient x input is what a small change of an embedding does', async () => {
+  test('gradient x input equals the effect of a small change of an embedding', async () => {
     const { model, weights } = tiny;
     const before = ids.slice(0, 12);
     const expected = await byDifferences(model, weights, before, 77);
@@ -328,7 +328,7 @@ describe('the sources of a token', () => {
     expect(relativeError(await byGradient(model, weights, before, 77), expected)).toBeLessThan(2e-3);
   });
 
-  test('with the scales of norms held, a norm is a product', async () => {
+  test('with fixed scales, a norm is a product', async () => {
     const x = input('x', 'float32', [2, 6]);
     const scale = input('scale', 'float32', [2, 1]);
     const weight = input('weight', 'float32', [6]);
@@ -355,7 +355,7 @@ describe('the sources of a token', () => {
     await executable.dispose();
   });
 
-  test('what is told of a token', async () => {
+  test('the fields of an attribution', async () => {
     const { attributions } = await tiny.language.trace(ids, {
       matrices: false,
       lens: 0,
@@ -410,14 +410,14 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
   });
   afterAll(() => inspector.dispose());
 
-  test('gradient x input is what a small change of an embedding does', async () => {
-    // In the first row one of the differences reaches over to another expert.
+  test('gradient x input equals the effect of a small change of an embedding', async () => {
+    // In the first row one of the finite differences changes the routing of an expert.
     const row = rows[name === 'zaya' ? 1 : 0]!;
     const [before, target] = [row.slice(0, 10), row[10]!];
     const expected = await byDifferences(model, weights, before, target);
     const found = await byGradient(model, weights, before, target);
     if (name === 'minimax') {
-      // The stream itself begins with a norm: what multiplies an embedding has no effect.
+      // The residual stream starts with a norm, so a factor of an embedding has no effect.
       for (const values of [expected, found]) expect(Math.hypot(...values)).toBeLessThan(5e-3);
       return;
     }
@@ -425,7 +425,7 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
     expect(relativeError(found, expected)).toBeLessThan(5e-3);
   });
 
-  test('every mixer of every layer shows itself, and the model stays what it is', async () => {
+  test("every mixer of every layer is traced, and the model's outputs do not change", async () => {
     const row = rows[0]!;
     const trace = await inspector.trace(row, { lens: 1 });
     for (const { letters, mixers } of trace.layers) {
@@ -438,7 +438,7 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
         expect(weights!.data.every(Number.isFinite)).toBe(true);
         const gated = /[MmGRKL]/.test(letter);
         expect(keep?.dims).toEqual(gated ? [heads.length, row.length] : undefined);
-        // Lightning attention writes all tokens as they are.
+        // Lightning attention has no write gate.
         expect(write?.dims).toEqual(gated && letter !== 'L' ? [heads.length, row.length] : undefined);
         expect(horizon?.dims).toEqual(gated ? [numHeads] : undefined);
         expect(heads.length).toBe(numHeads > 64 ? 16 : numHeads);
@@ -453,8 +453,8 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
   });
 });
 
-describe('quantized', () => {
-  test('a model is traced as it computes; where its words come from is refused', async () => {
+describe('a quantized model', () => {
+  test('is traced with its quantized weights; attribution is an error', async () => {
     const { model, weights, language } = await tinyModel({ hiddenSize: 64, intermediateSize: 64 });
     const quantization = { bits: 8, block: 32 } as const;
     const chosen = quantizable(model, quantization);
@@ -479,7 +479,7 @@ describe('quantized', () => {
   });
 });
 
-test('the shipped model: its trace is the same as its logits', async () => {
+test('the shipped model: its trace has the probabilities of its logits', async () => {
   const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
   const tokens = model.tokenizer.encode('The state of our Union is strong.');
   const trace = await model.trace(tokens, { matrices: false });
@@ -495,7 +495,7 @@ test('the shipped model: its trace is the same as its logits', async () => {
   await model.dispose();
 });
 
-test('the shipped model: what its words draw on is what they lose most without', async () => {
+test('the shipped model: deleting the tokens with the highest attribution lowers the log probability most', async () => {
   const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
   const { validation } = splitCorpus(await loadCorpus('sotu'), { validationFraction: 0.05 });
   const losses = { attributed: 0, random: 0 };

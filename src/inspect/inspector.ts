@@ -150,7 +150,7 @@ export class Inspector {
     throw new InspectError(
       source
         ? `this model ${source.modality.about} before it writes: say what, as \`source\``
-        : 'this model reads no source: it goes on with a text',
+        : 'this model reads no source: it continues a text',
     );
   }
 
@@ -171,7 +171,7 @@ export class Inspector {
     const last = all.length - 1;
     expect(layers ?? [], 0, last, 'layer');
     expect(heads ?? [], 0, Number.POSITIVE_INFINITY, 'head');
-    expect([lens], 0, Number.POSITIVE_INFINITY, 'lens of so many tokens:');
+    expect([lens], 0, Number.POSITIVE_INFINITY, 'number of tokens of the lens:');
     expect(attribute, 1, ids.length, 'place of a token to explain at');
     return {
       layers: layers ?? all.map((_, i) => i),
@@ -202,7 +202,7 @@ export class Inspector {
     const weights = await this.subject.weights();
     if ([...weights.values()].some(isQuantized)) {
       throw new InspectError(
-        'the sources of a token are found through gradients, and there are none through quantized weights: trace the model that it was made from, or leave out `attribute`',
+        'the sources of a token are found through gradients, and there are none through quantized weights: trace the model before quantization, or leave out `attribute`',
       );
     }
     this.attributing = await (await device()).compile(attributionProgram(model, weights));

@@ -64,104 +64,104 @@ export interface TracedToken extends Token {
   readonly logProbability?: number;
 }
 
-/** A layer, with those of its mixers that were looked into. */
+/** A layer with its traced mixers. */
 export interface TracedLayerOf<V> {
   /** From 0. */
   readonly index: number;
-  /** What it is made of, in the letters of a pattern, such as `M`, `-` or `[M*]-`. */
+  /** Its blocks, in the letters of a pattern, such as `M`, `-` or `[M*]-`. */
   readonly letters: string;
-  /** Those that mix along the sequence, in the order of the letters; an MLP has none. */
+  /** Its blocks that mix along the sequence, in the order of the letters; an MLP is not one. */
   readonly mixers: readonly TracedMixerOf<V>[];
 }
 
-/** What one mixer did: its (hidden) attention, its selection, and what it wrote, kept and erased. */
+/** The trace of a mixer: its (hidden) attention, its selection, and its write, keep and erase gates. */
 export interface TracedMixerOf<V> {
   readonly letter: string;
   /** Such as `Mamba-2` or `selective attention`. */
   readonly name: string;
   /**
    * `attention`: the weights of softmax attention, whose rows sum to 1. `hidden attention`: the matrix of a recurrence or a
-   * convolution (Ali, Zimerman & Wolf, 2024, arXiv 2403.01590), which times the layer's inner inputs gives what leaves the
-   * recurrence; it has negative elements too, and rows of any sum. A token's way past the recurrence (Mamba's D) is not in it.
+   * convolution (Ali, Zimerman & Wolf, 2024, arXiv 2403.01590), which maps the layer's inner inputs to the recurrence's outputs;
+   * its elements can be negative, and its rows have any sum. The skip connection past the recurrence (Mamba's D) is not included.
    */
   readonly kind: 'attention' | 'hidden attention';
-  /** How many heads there are; where every channel mixes on its own it is one. */
+  /** The number of heads; if every channel mixes separately, a channel is a head. */
   readonly numHeads: number;
-  /** Which of them are shown below. */
+  /** The traced heads. */
   readonly heads: readonly number[];
-  /** [heads, tokens, tokens]; absent where no matrices were asked for. */
+  /** [heads, tokens, tokens]; absent if matrices were not requested. */
   readonly weights?: V;
-  /** Of attention with a fixed memory: which tokens it holds. */
+  /** For attention with a fixed memory: the tokens that it keeps. */
   readonly selection?: SelectionOf<V>;
   /**
-   * [heads, tokens]: how much of a token enters the memory: dt of Mamba and Mamba-2, beta of a delta net, the input gate and root of
-   * an RG-LRU, both weights that Mamba-3 gives the token before.
+   * [heads, tokens]: the weight with which a token is written to the memory: dt of Mamba and Mamba-2, beta of a delta net, the input gate and root of
+   * an RG-LRU, the sum of both of Mamba-3's weights of a token.
    */
   readonly write?: V;
-  /** [heads, tokens]: the share of the memory that a token leaves, exp(dt A); the mean of a head that has several. */
+  /** [heads, tokens]: the factor by which a token decays the memory, exp(dt A); the mean if a head has several. */
   readonly keep?: V;
   /**
-   * [heads, tokens]: of a delta rule, the share of the memory that a token takes out, before it writes: the length of what it takes out
+   * [heads, tokens]: for a delta rule, the share of the memory that a token erases before it writes: the norm of the erased part
    * over that of the memory, after the decay.
    */
   readonly erase?: V;
   /**
-   * [numHeads]: tokens after which 1/e of what was written is left, had every token the mean log share of this text. What a
-   * delta rule overwrites goes sooner.
+   * [numHeads]: the number of tokens after which 1/e of a write is left, if every token has the mean log decay of this text. What a
+   * delta rule overwrites is lost earlier.
    */
   readonly horizon?: V;
 }
 
-/** Which tokens an attention layer with a fixed memory holds, and until when. */
+/** The tokens that an attention layer with a fixed memory keeps, and until when. */
 export interface SelectionOf<V> {
-  /** The last so many tokens are seen, whatever their score. */
+  /** The number of last tokens that are always visible. */
   readonly window: number;
-  /** Of the older ones, so many with the highest scores are seen. */
+  /** The number of older tokens with the highest scores that are visible too. */
   readonly selected: number;
-  /** [tokens]; absent where nothing is selected. */
+  /** [tokens]; absent if nothing is selected. */
   readonly scores?: V;
-  /** [tokens]: the first place from which each is seen no more, or the number of tokens. It never comes back. */
+  /** [tokens]: the first position that does not see the token, or the number of tokens. A dropped token never returns. */
   readonly seenUntil: V;
 }
 
-/** The logit lens: what the model would say next, read from the residual stream after each layer. */
+/** The logit lens: the next token predicted from the residual stream after each layer. */
 export interface LensOf<V> {
-  /** The layers after which the residual stream was read as if it were the last; the last layer is always there. */
+  /** The layers to whose output the head was applied; the last layer is always included. */
   readonly layers: readonly number[];
-  /** The likeliest tokens: [layers, tokens, top], the first the likeliest. */
+  /** The most probable tokens, in descending order: [layers, tokens, top]. */
   readonly ids: V;
   readonly probabilities: V;
-  /** What those ids stand for. */
+  /** The texts of those ids. */
   readonly texts: Readonly<Record<number, string>>;
 }
 
 /** How much each token contributed to the log probability of one token after it. */
 export interface AttributionOf<V> {
-  /** The place of the token that is explained; after the last one it is what the model would say next. */
+  /** The position of the explained token; the position after the last token is the model's next token. */
   readonly position: number;
   readonly token: Token;
   /** Nats, given all tokens before it. */
   readonly logProbability: number;
   /**
-   * [position]: gradient x input of each token before it, with the scales of the norms held fixed: what its embedding adds to the
-   * log probability, to first order.
+   * [position]: gradient x input of each token before it, with the scales of the norms fixed: the first-order contribution of its
+   * embedding to the log probability.
    */
   readonly scores: V;
-  /** [places]: the same of each place of the source, where there is one. */
+  /** [places]: the same for each position of the source, if there is one. */
   readonly sourceScores?: V;
-  /** Absent where there are too few tokens to take any away, and behind a source. */
+  /** Absent if there are too few tokens to delete, and for models with a source. */
   readonly deletion?: DeletionOf<V>;
 }
 
 /**
- * Whether the scores tell the truth: tokens are taken out of the text, and the log probability is computed again. The last
- * token before the explained one always stays: without it another token would be asked for.
+ * The deletion test of the scores: tokens are deleted from the text, and the log probability is computed again. The last
+ * token before the explained one is never deleted, since the model predicts from it.
  */
 export interface DeletionOf<V> {
-  /** How many tokens are taken away. */
+  /** The numbers of deleted tokens. */
   readonly counts: readonly number[];
-  /** [counts]: nats that are lost without those of the highest scores. */
+  /** [counts]: the loss of log probability, in nats, without the tokens with the highest scores. */
   readonly attributed: V;
-  /** [counts, draws]: nats that are lost without as many others, drawn at random. */
+  /** [counts, draws]: the loss without as many random tokens. */
   readonly random: V;
 }

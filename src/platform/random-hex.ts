@@ -1,6 +1,6 @@
 /**
- * So many random bytes as hexadecimal digits, for new names. `crypto.randomUUID` exists only where a page is secure, which one that is opened
- * over plain HTTP on a local network is not; `getRandomValues` exists everywhere.
+ * `bytes` random bytes as hexadecimal digits, for new ids. `crypto.randomUUID` exists only in secure contexts, which excludes a page opened
+ * over plain HTTP in a local network; `getRandomValues` exists everywhere.
  */
 export function randomHex(bytes: number): string {
   const values = crypto.getRandomValues(new Uint8Array(bytes));

@@ -1,13 +1,13 @@
-/** Reading a whole text file of a person's, with refusals that name the file. */
+/** Reading a user's text file, with errors that name the file. */
 import { readBytes, statsOf } from '#platform';
 import { DataError } from '../errors.js';
 import { unreadable } from './unreadable.js';
 
-/** V8 cannot hold a text of more than 2^29 characters. */
+/** V8's strings have at most 2^29 characters. */
 const MOST_BYTES = 5e8;
 
 /**
- * The text of a UTF-8 file, without a byte order mark. `what` is what the file holds, such as `a table`. Throws `DataError`, with the path,
+ * Reads a UTF-8 file and removes its byte order mark. `what` describes the content in errors, such as `a table`. Throws `DataError`, with the path,
  * for a file that is missing, larger than 500 MB, or not UTF-8.
  */
 export async function readTextFile(path: string, what: string): Promise<string> {

@@ -3,22 +3,22 @@ import { readdir } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { DataError } from '../errors.js';
 
-/** The examples of a folder, and the class of each. */
+/** The examples of a folder with their classes. */
 export interface ClassFolder {
-  /** In the order of their names. */
+  /** Sorted by name. */
   readonly classes: readonly string[];
   readonly files: readonly { readonly path: string; readonly label: number }[];
-  /** Paths that are no such files, and subfolders without any. */
+  /** Paths of other files, and subfolders without examples. */
   readonly leftOut: readonly string[];
 }
 
-/** Files of all kinds that are learned from. */
+/** Files of all kinds of examples. */
 const KNOWN = /\.(txt|md|png|jpe?g|wav)$/i;
 
 /**
- * Reads which files there are whose names end as `pattern` says; hidden ones do not count. Undefined where the folder is
- * something else: no folder, none with such files in its subfolders, or one that has more files of another kind that is learned from. Throws `DataError`
- * for a folder of one class alone, and where the files lie elsewhere than in the subfolders.
+ * Finds the files whose names match `pattern`, without hidden ones. Undefined if `path` is not a folder, has no such files in
+ * its subfolders, or has more files of another kind of example. Throws `DataError` for a folder with only one class, and for files
+ * that are not directly in the subfolders.
  */
 export async function findClasses(path: string, pattern: RegExp): Promise<ClassFolder | undefined> {
   const entries = await readdir(path, { withFileTypes: true, recursive: true }).catch(() => []);
@@ -26,12 +26,12 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
     .map((entry) => ({ entry, names: namesBelow(path, join(entry.parentPath, entry.name)) }))
     .filter(({ entry, names }) => !entry.isDirectory() && !names.some((name) => name.startsWith('.')));
   const count = (wanted: RegExp): number => inside.filter(({ entry }) => wanted.test(entry.name)).length;
-  // What there is most of decides what a folder is of.
+  // The most frequent kind of file decides the kind of the folder.
   const others = count(KNOWN) - count(pattern);
   if (count(pattern) <= others) return undefined;
   const found = inside.filter(({ entry, names }) => pattern.test(entry.name) && names.length === 2);
   if (found.length === 0) {
-    // Texts with pictures are texts; a note beside many pictures is no corpus.
+    // Texts with some pictures are a corpus of texts; a note beside many pictures is not.
     if (10 * others > count(pattern)) return undefined;
     throw new DataError(
       `${path} has its files ${inside.some(({ names }) => names.length > 2) ? 'in subfolders of subfolders: name the folder whose subfolders are the classes' : 'side by side: put those of each class into a subfolder with its name'}`,
@@ -45,7 +45,7 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
   }
   const files = found
     .map(({ names }) => ({ path: join(path, ...names), label: classes.indexOf(names[0]!) }))
-    // By code units: what a locale thinks of names must not change a split.
+    // Sorted by code units, since a split must not depend on the locale.
     .sort((a, b) => (a.path < b.path ? -1 : 1));
   const known = new Set(files.map((file) => file.path));
   const empty = entries

@@ -1,4 +1,4 @@
-/** The thread that decodes one large image and makes it fit a model (fitted-image.ts). */
+/** The worker thread that decodes a large image and resizes it for a model (see fitted-image.ts). */
 import { parentPort, workerData } from 'node:worker_threads';
 import { DataError } from '../errors.js';
 import { type FittedImage, fittedImage, type UnfittedImage } from './fitted-image.js';
@@ -7,7 +7,7 @@ function fitted(): FittedImage {
   try {
     return { image: fittedImage(workerData as UnfittedImage) };
   } catch (error) {
-    // The class of an error is lost between threads.
+    // Errors lose their class between threads.
     if (error instanceof DataError) return { flaw: error.message };
     throw error;
   }

@@ -1,4 +1,4 @@
-/** Images of every kind of PNG and JPEG come out as the same pixels; what is broken is told with its name. */
+/** PNG and JPEG images of every kind decode to the same pixels; a broken file is an error with its name. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ function read(bytes: Uint8Array, name = 'x.png'): Promise<Image> {
   return readImage(join(here, name));
 }
 
-/** A PNG of these chunks, for forms that the encoder does not write. */
+/** A PNG of these chunks, for kinds that the encoder does not write. */
 function png(
   header: { width: number; height: number; depth: number; colour: number },
   rows: number[],
@@ -45,7 +45,7 @@ function png(
   ]);
 }
 
-/** The sum of PNG's specification, annex D. */
+/** The CRC-32 of the PNG specification, annex D. */
 function crc32(bytes: Uint8Array): number {
   let sum = 0xffffffff;
   for (const byte of bytes) {
@@ -72,7 +72,7 @@ describe('PNG', () => {
     expect([...read16.pixels]).toEqual([0, 128, 255]);
   });
 
-  test('what is transparent lies on white, by a channel or by a colour', async () => {
+  test('transparent pixels are composited onto white, for an alpha channel and for a transparent colour', async () => {
     const alpha = Uint8Array.from([10, 20, 30, 255, 10, 20, 30, 0, 0, 0, 0, 51]);
     const { channels, pixels } = await read(
       encode({ width: 3, height: 1, data: alpha, channels: 4, depth: 8 }),
@@ -108,7 +108,7 @@ describe('PNG', () => {
   });
 });
 
-test('a colour profile and texts are not inflated, and their flaws do no harm', async () => {
+test('a colour profile and texts are not inflated, and their errors are ignored', async () => {
   const bomb = deflateSync(Buffer.alloc(2 ** 20));
   const extra: [string, number[]][] = [
     ['iCCP', [0x70, 0, 0, ...bomb]],
@@ -127,7 +127,7 @@ describe('JPEG', () => {
     return jpeg.encode({ width: 16, height: 8, data }, 95).data;
   };
 
-  test('is read in colours, and as grey where it has none', async () => {
+  test('is read in colour, and as grey if it has no colour', async () => {
     const red = await read(
       jpegOf(() => [200, 30, 40]),
       'x.jpg',
@@ -143,7 +143,7 @@ describe('JPEG', () => {
     expect(grey.pixels.length).toBe(128);
   });
 
-  test('a file is what its bytes say, not its name', async () => {
+  test('the format is detected from the bytes, not the name', async () => {
     expect(
       (
         await read(
@@ -154,7 +154,7 @@ describe('JPEG', () => {
     ).toBe(16);
   });
 
-  test.each([0.3, 0.9])('cut off at %f of its length it is broken', async (share) => {
+  test.each([0.3, 0.9])('truncated to %f of its length it is an error', async (share) => {
     const bytes = jpegOf((i) => [(i * 37) % 256, (i * 91) % 256, i]);
     await expect(read(bytes.subarray(0, Math.floor(bytes.length * share)), 'cut.jpg')).rejects.toThrow(
       /cut\.jpg is broken: /,
@@ -172,9 +172,9 @@ const whole = encode({
 
 test.each<[string, Uint8Array, RegExp]>([
   ['empty', new Uint8Array(), /x\.png is empty/],
-  ['one byte', Uint8Array.of(0x89), /x\.png is no image that is read: expected PNG or JPEG/],
-  ['text', Buffer.from('hello'), /x\.png is no image that is read/],
-  ['GIF', Buffer.from('GIF89a..'), /x\.png is no image that is read/],
+  ['one byte', Uint8Array.of(0x89), /x\.png is not a supported image: expected PNG or JPEG/],
+  ['text', Buffer.from('hello'), /x\.png is not a supported image/],
+  ['GIF', Buffer.from('GIF89a..'), /x\.png is not a supported image/],
   ['a signature alone', whole.subarray(0, 8), /x\.png is broken: it ends within its header/],
   ['cut off', whole.subarray(0, whole.length - 20), /x\.png is broken: /],
   ['a bit that changed', whole.map((byte, i) => (i === 50 ? byte ^ 4 : byte)), /x\.png is broken: /],
@@ -195,7 +195,7 @@ test.each<[string, Uint8Array, RegExp]>([
   expect((error as Error).message).toMatch(message);
 });
 
-test('a path that is not there is refused with its name', async () => {
+test('a missing file is an error with its path', async () => {
   await expect(readImage(join(here, 'none.png'))).rejects.toThrow(
     /none\.png cannot be read: there is no such file/,
   );
@@ -214,7 +214,7 @@ test('the header of a JPEG has its size, after segments of other kinds and fill 
   );
 });
 
-describe('an image in another form', () => {
+describe('a converted image', () => {
   const image = {
     height: 4,
     width: 4,
@@ -222,7 +222,7 @@ describe('an image in another form', () => {
     pixels: Uint8Array.from({ length: 16 }, (_, i) => 16 * i),
   };
 
-  test('keeps its brightness, and its pixels where its size stays', () => {
+  test('keeps its brightness, and its pixels if its size is the same', () => {
     expect(resized(image, 4, 4)).toBe(image);
     for (const [height, width] of [
       [2, 2],
@@ -236,8 +236,8 @@ describe('an image in another form', () => {
     }
   });
 
-  test('half as large each pixel is a mean of those under it and beside', () => {
-    // The triangle reaches two pixels far: weights 1/8, 3/8, 3/8, 1/8, and at the border 3/7, 3/7, 1/7.
+  test('at half the size, each pixel is a weighted mean of those under it and beside it', () => {
+    // The triangle filter has a radius of two pixels: weights 1/8, 3/8, 3/8, 1/8, and at the border 3/7, 3/7, 1/7.
     const { pixels } = resized(
       { height: 1, width: 6, channels: 1, pixels: Uint8Array.from([0, 0, 80, 80, 0, 0]) },
       1,

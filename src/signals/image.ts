@@ -1,11 +1,11 @@
-/** Images as files have them: PNG and JPEG. */
+/** Reading PNG and JPEG images. */
 import { readFile } from 'node:fs/promises';
 import jpeg from 'jpeg-js';
 import { DataError } from '../errors.js';
 import { unreadable } from '../platform/unreadable.js';
 import { decodePng, isPng, sizeOfPng } from './png.js';
 
-/** An image of 8 bits a channel. */
+/** An image with 8 bits per channel. */
 export interface Image {
   readonly height: number;
   readonly width: number;
@@ -15,13 +15,13 @@ export interface Image {
   readonly pixels: Uint8Array;
 }
 
-/** Of a size and in the colours that a model reads. */
+/** The size and channels that a model reads. */
 export type ImageShape = Pick<Image, 'height' | 'width' | 'channels'>;
 
-/** Names of files that are images. */
+/** File names of images. */
 export const IMAGE_FILE = /\.(png|jpe?g)$/i;
 
-/** An image of more pixels is not decoded: those of 100 megapixels take 300 MB. */
+/** The most pixels that are decoded; 100 megapixels take 300 MB. */
 const MOST_PIXELS = 1e8;
 
 /** Reads an image file, as `decodeImage` does. Throws `DataError`, with the path, also for a file that cannot be read. */
@@ -33,7 +33,7 @@ export async function readImage(path: string): Promise<Image> {
 }
 
 /**
- * The image in the bytes of a PNG or JPEG file; their first bytes say which it is. Transparent pixels are laid on white; 16 bits become 8.
+ * Decodes a PNG or JPEG file, detected by its first bytes. Transparent pixels are composited onto white; 16 bits become 8.
  * Throws `DataError`, which calls the image `name`, for bytes that are neither or are broken, and for more than `most` pixels.
  */
 export function decodeImage(bytes: Uint8Array, name: string, most = MOST_PIXELS): Image {
@@ -43,7 +43,7 @@ export function decodeImage(bytes: Uint8Array, name: string, most = MOST_PIXELS)
 }
 
 /**
- * What the header of a PNG or JPEG file says of the image's size, in pixels. Throws `DataError`, which calls the image `name`, for bytes that
+ * Reads the size of a PNG or JPEG image from its header, in pixels. Throws `DataError`, which calls the image `name`, for bytes that
  * are neither or end within the header, and for more than `most` pixels.
  */
 export function imageSize(
@@ -54,7 +54,7 @@ export function imageSize(
   if (bytes.length === 0) throw new DataError(`${name} is empty`);
   const buffer = bufferOf(bytes);
   if (!isPng(buffer) && !(bytes[0] === 0xff && bytes[1] === 0xd8))
-    throw new DataError(`${name} is no image that is read: expected PNG or JPEG`);
+    throw new DataError(`${name} is not a supported image: expected PNG or JPEG`);
   const size = namingBroken(name, () => (isPng(buffer) ? sizeOfPng(buffer) : sizeOfJpeg(buffer)));
   const megapixels = (count: number): number => Math.round(count / 1e5) / 10;
   if (size.height * size.width > most)
@@ -80,7 +80,7 @@ function namingBroken<T>(name: string, work: () => T): T {
 function sizeOfJpeg(bytes: Buffer): Pick<Image, 'height' | 'width'> {
   for (let at = 2; at + 9 <= bytes.length; ) {
     const marker = bytes[at + 1]!;
-    // Any number of fill bytes may come before a marker; other bytes between segments are skipped as well.
+    // Any number of fill bytes may precede a marker; other bytes between segments are skipped too.
     if (bytes[at] !== 0xff || marker === 0xff) at++;
     else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
       return { height: bytes.readUInt16BE(at + 5), width: bytes.readUInt16BE(at + 7) };
@@ -98,11 +98,11 @@ function fromJpeg(bytes: Buffer, most: number): Image {
     tolerantDecoding: false,
   });
   const colours: Image = { height, width, channels: 3, pixels: data };
-  // The decoder gives grey images in colours too.
+  // The decoder returns grey images in RGB too.
   return data.every((value, i) => value === data[i - (i % 3)]) ? withChannels(colours, 1) : colours;
 }
 
-/** The same image in grey or in colours: grey is the luma of ITU-R BT.601. */
+/** Converts to grey (the luma of ITU-R BT.601) or to RGB. */
 export function withChannels(image: Image, channels: number): Image {
   if (image.channels === channels) return image;
   const count = image.height * image.width;
@@ -116,8 +116,8 @@ export function withChannels(image: Image, channels: number): Image {
 }
 
 /**
- * The same image in another size, its sides stretched each by its own factor: each pixel is a mean of those that lie under it,
- * weighted by a triangle, as Pillow's bilinear filter does.
+ * Resizes an image; each side is scaled by its own factor. Each pixel is a mean of the pixels under it, weighted by a triangle filter,
+ * as in Pillow's bilinear filter.
  */
 export function resized(image: Image, height: number, width: number): Image {
   if (image.height === height && image.width === width) return image;
@@ -127,7 +127,7 @@ export function resized(image: Image, height: number, width: number): Image {
   return { height, width, channels, pixels: Uint8Array.from(down, (value) => Math.round(value)) };
 }
 
-/** [outer, from, inner] -> [outer, to, inner]. */
+/** Resizes one axis: [outer, from, inner] -> [outer, to, inner]. */
 function filtered(
   x: Uint8Array | Float32Array,
   outer: number,
@@ -155,7 +155,7 @@ function filtered(
   return result;
 }
 
-/** What a model reads of an image: 0 is black, 1 is white. */
+/** The model's input for an image: 0 is black, 1 is white. */
 export function pixelValues({ pixels }: Image): Float32Array {
   return Float32Array.from(pixels, (value) => value / 255);
 }

@@ -1,4 +1,4 @@
-/** Files of other things than text. */
+/** Input data other than text: images, sounds, tables of numbers. */
 export { type ClassFolder, findClasses } from './classes.js';
 export { fittedImageApart } from './fitted-image.js';
 export {

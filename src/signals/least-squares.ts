@@ -1,16 +1,16 @@
 /** Linear least squares from the sums of products over examples. */
 
-/** Penalties that are tried, as shares of the features' mean square. */
+/** Ridge penalties that are tried, relative to the features' mean square. */
 const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
-/** Sums over examples of the products of a feature vector x with itself and with the outputs y. */
+/** Sums over examples of x x^T and x y^T, for feature vectors x and outputs y. */
 export class LeastSquares {
   /** The number of examples. */
   examples = 0;
   private readonly gram: Float64Array;
   private readonly moments: Float64Array;
 
-  /** For a map from `features` numbers (with a constant 1 among them for a bias) to `outputs` numbers. */
+  /** `features` includes a constant 1 if the map has a bias. */
   constructor(
     private readonly features: number,
     private readonly outputs: number,
@@ -31,7 +31,7 @@ export class LeastSquares {
     }
   }
 
-  /** The sum over all examples of the squared errors of a map [features, outputs], less the constant that is the same for all maps. */
+  /** The sum of squared errors of a map [features, outputs] over all examples, less a constant that is the same for all maps. */
   errorOf(map: Float64Array): number {
     const { features, outputs, gram, moments } = this;
     let error = 0;
@@ -45,7 +45,7 @@ export class LeastSquares {
     return error;
   }
 
-  /** The map [features, outputs] of least squared error, by ridge regression: `penalty` is a share of the features' mean square. */
+  /** The map [features, outputs] of least squared error, by ridge regression; `penalty` is relative to the features' mean square. */
   solve(penalty: number): Float64Array {
     const { features, outputs } = this;
     const penalized = this.gram.slice();
@@ -55,7 +55,7 @@ export class LeastSquares {
     return solved(penalized, this.moments, features, outputs);
   }
 
-  /** The map [features, outputs] with the penalty, of six powers of ten, that has the least squared error over the examples of `held`. */
+  /** The map [features, outputs] for the penalty of `PENALTIES` with the smallest squared error over the examples of `held`. */
   solveFor(held: LeastSquares): Float64Array {
     const maps = PENALTIES.map((penalty) => this.solve(penalty));
     const errors = maps.map((map) => held.errorOf(map));
@@ -63,7 +63,7 @@ export class LeastSquares {
   }
 }
 
-/** a [size, size] symmetric and positive definite, of which the lower half is read, b [size, columns] -> a^-1 b, by Cholesky decomposition. */
+/** Solves a x = b for a [size, size] symmetric and positive definite (the lower half is read), b [size, columns], by Cholesky decomposition. */
 function solved(a: Float64Array, b: Float64Array, size: number, columns: number): Float64Array {
   const l = a.slice();
   for (let j = 0; j < size; j++) {

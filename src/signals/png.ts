@@ -1,20 +1,20 @@
-/** PNG files: their pixels, without what else such a file may hold. */
+/** Decodes the pixels of PNG files. */
 import { inflateSync } from 'node:zlib';
 import { convertIndexedToRgb, decode } from 'fast-png';
 import type { Image } from './image.js';
 
-/** Whether a file begins as those of PNG do. */
+/** Whether the bytes start with the PNG signature. */
 export function isPng(bytes: Buffer): boolean {
   return [0x89, 0x50, 0x4e, 0x47].every((byte, i) => bytes[i] === byte);
 }
 
-/** The size in the header. Throws an `Error` where the file ends within it. */
+/** The size in the header. Throws an `Error` if the file ends within it. */
 export function sizeOfPng(bytes: Buffer): Pick<Image, 'height' | 'width'> {
   if (bytes.length < 24) throw new Error('it ends within its header');
   return { height: bytes.readUInt32BE(20), width: bytes.readUInt32BE(16) };
 }
 
-/** The image. Transparent pixels are laid on white; 16 bits become 8. Throws an `Error` for what is broken. */
+/** Decodes an image. Transparent pixels are composited onto white; 16 bits become 8. Throws an `Error` for a broken file. */
 export function decodePng(bytes: Buffer): Image {
   const chunks = chunksOf(bytes).filter(({ type }) => PIXELS.has(type));
   expectNoMore(bytes, chunks);
@@ -35,7 +35,7 @@ export function decodePng(bytes: Buffer): Image {
     return (byte >> (8 - depth - (bit & 7))) & highest;
   };
   const colours = channels > 2 ? 3 : 1;
-  // In an image without an alpha channel, one colour may be named as the transparent one.
+  // An image without an alpha channel may have one transparent colour.
   const clear =
     channels === colours && !palette && transparency?.length === colours ? transparency : undefined;
   const pixels = new Uint8Array(height * width * colours);
@@ -50,7 +50,7 @@ export function decodePng(bytes: Buffer): Image {
   return { height, width, channels: colours, pixels };
 }
 
-/** One chunk of a file: `all` also has its length, type and checksum. */
+/** One chunk of a file: `all` includes its length, type and checksum. */
 interface Chunk {
   readonly type: string;
   readonly all: Buffer;
@@ -58,8 +58,8 @@ interface Chunk {
 }
 
 /**
- * The chunks that say what the pixels are. All others are left out before the file is decoded: the decoder would inflate a colour profile or a
- * text without a limit, and a file of a megabyte may hold gigabytes.
+ * The chunks that define the pixels. All others are removed before decoding: the decoder would inflate a colour profile or a
+ * text without a limit, and a file of a megabyte may inflate to gigabytes.
  */
 const PIXELS: ReadonlySet<string> = new Set(['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND']);
 
@@ -74,20 +74,20 @@ function chunksOf(bytes: Buffer): Chunk[] {
   return chunks;
 }
 
-/** Samples a pixel by the header's type of colour: grey, colours, palette, grey with alpha, colours with alpha. */
+/** Samples per pixel for each colour type of the header: grey, colours, palette, grey with alpha, colours with alpha. */
 const SAMPLES: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 
-/** Throws for a file whose pixels inflate to more bytes than its header says, for the same reason. */
+/** Throws for a file whose pixels inflate to more bytes than its header says, since the decoder has no limit either. */
 function expectNoMore(bytes: Buffer, chunks: readonly Chunk[]): void {
   const { height, width } = sizeOfPng(bytes);
   const bits = (bytes[24] ?? 0) * (SAMPLES[bytes[25] ?? -1] ?? 0);
   const pixels = chunks.filter(({ type }) => type === 'IDAT').map(({ data }) => data);
-  // Every row begins with a byte for its filter; interlaced, there are up to twice as many rows, each rounded up to a byte.
+  // Each row starts with a filter byte; an interlaced image has up to twice as many rows, each rounded up to a byte.
   const most = height * Math.ceil((width * bits) / 8) + 4 * height + 64;
   try {
     inflateSync(Buffer.concat(pixels), { maxOutputLength: most });
   } catch (error) {
-    // What is broken otherwise is told by the decoder.
+    // The decoder reports other errors.
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
       throw new Error('it has more data than its header says', { cause: error });
   }

@@ -1,4 +1,4 @@
-/** WAV files of every coding that is read give the same samples; what is broken, silent or clipped is told with its name. */
+/** WAV files of every supported coding give the same samples; broken, silent and clipped files are detected. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ test.each([
     expect(Math.abs(value - samples[i]!)).toBeLessThan(bits === 8 ? 0.01 : 1e-4);
 });
 
-test('channels are mixed; the extensible form says its coding further on; an unknown size means all that is there', async () => {
+test('channels are mixed; the extensible format is read; an unknown size means the rest of the file', async () => {
   const mixed = await read(wavOf([0.5, -0.5, 0.25, 0.75], { channels: 2 }));
   expect([...mixed.samples].map((value) => Number(value.toFixed(3)))).toEqual([0, 0.5]);
   const format = Buffer.alloc(40);
@@ -55,8 +55,8 @@ test('channels are mixed; the extensible form says its coding further on; an unk
 const whole = wavOf(samples);
 test.each<[string, Buffer, RegExp]>([
   ['empty', Buffer.alloc(0), /x\.wav is empty/],
-  ['text', Buffer.from('hello there'), /x\.wav is no sound that is read: expected a WAV file/],
-  ['MP3', Buffer.from('ID3 and more bytes'), /x\.wav is no sound that is read/],
+  ['text', Buffer.from('hello there'), /x\.wav is not a supported sound: expected a WAV file/],
+  ['MP3', Buffer.from('ID3 and more bytes'), /x\.wav is not a supported sound/],
   ['cut off', whole.subarray(0, whole.length - 4), /x\.wav is cut off: 4 bytes are missing/],
   ['a header alone', whole.subarray(0, 12), /x\.wav has no samples/],
   ['no samples', wavOf([]), /x\.wav has no samples/],
@@ -73,7 +73,7 @@ test.each<[string, Buffer, RegExp]>([
   expect((error as Error).message).toMatch(message);
 });
 
-test('silent and clipped recordings are known', () => {
+test('silent and clipped recordings are detected', () => {
   const of = (at: (i: number) => number): Sound => ({
     rate: 8000,
     samples: Float32Array.from({ length: 4000 }, (_, i) => at(i)),

@@ -1,17 +1,17 @@
-/** Sounds as WAV files have them. */
+/** Reading WAV files. */
 import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 import { unreadable } from '../platform/unreadable.js';
 
-/** A sound of one channel. */
+/** A sound with one channel. */
 export interface Sound {
-  /** Samples in a second. */
+  /** Samples per second. */
   readonly rate: number;
-  /** From -1 to 1; several channels are mixed into one. */
+  /** From -1 to 1; several channels are averaged. */
   readonly samples: Float32Array;
 }
 
-/** Names of files that are sounds. */
+/** File names of sounds. */
 export const SOUND_FILE = /\.wav$/i;
 
 /** Format tags of the `fmt ` chunk. */
@@ -20,8 +20,8 @@ const FLOAT = 3;
 const EXTENSIBLE = 0xfffe;
 
 /**
- * Reads a WAV file: PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64. Throws `DataError`, with the path, for a file that cannot
- * be read, is no WAV file or of another coding, is cut off, or has no samples.
+ * Reads a WAV file: PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64 bits. Throws `DataError`, with the path, for a file that cannot
+ * be read, is not a WAV file, has another coding, is truncated, or has no samples.
  */
 export async function readSound(path: string): Promise<Sound> {
   const bytes = await readFile(path).catch((error: unknown) => {
@@ -32,12 +32,12 @@ export async function readSound(path: string): Promise<Sound> {
   };
   const name = (at: number): string => bytes.toString('latin1', at, at + 4);
   if (bytes.length === 0) refuse('is empty');
-  if (name(0) !== 'RIFF' || name(8) !== 'WAVE') refuse('is no sound that is read: expected a WAV file');
+  if (name(0) !== 'RIFF' || name(8) !== 'WAVE') refuse('is not a supported sound: expected a WAV file');
   let format: { tag: number; channels: number; rate: number; bits: number } | undefined;
   for (let at = 12; at + 8 <= bytes.length; ) {
     const [chunk, start] = [name(at), at + 8];
     const said = bytes.readUInt32LE(at + 4);
-    // Whoever writes a WAV file as a stream does not know its size, and says 0 or the largest one.
+    // A WAV file that was written as a stream has an unknown size, given as 0 or the largest number.
     const size = chunk === 'data' && (said === 0xffffffff || said === 0) ? bytes.length - start : said;
     if (start + size > bytes.length) refuse(`is cut off: ${start + size - bytes.length} bytes are missing`);
     if (chunk === 'fmt ') {
@@ -76,7 +76,7 @@ export async function readSound(path: string): Promise<Sound> {
   return refuse('has no samples');
 }
 
-/** How a sample is read at a place; undefined for a coding that is not read. */
+/** A function that reads the sample at an offset; undefined for an unsupported coding. */
 function sampleReader({
   tag,
   bits,
@@ -96,7 +96,7 @@ const SILENCE = 1e-3;
 const FULL = 0.999;
 const CLIPPED_SHARE = 1e-3;
 
-/** What is wrong with a recording: nothing is heard in it, or so much is at full scale that its peaks were cut off. */
+/** The flaw of a recording, if any: it is silent, or so many samples are at full scale that it was clipped. */
 export function flawOf({ samples }: Sound): 'silent' | 'clipped' | undefined {
   let [peak, full] = [0, 0];
   for (const sample of samples) {

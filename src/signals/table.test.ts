@@ -1,4 +1,4 @@
-/** Tables as people have them are read alike; what is no table of numbers is told with its line. */
+/** Tables in common formats give the same numbers; an error names the line. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ test.each([
   expect([...table.values]).toEqual(expected);
 });
 
-test('in a table of one column an empty line is a value that is missing, so that no row moves up', async () => {
+test('in a table of one column an empty line is a missing value, so that no row shifts', async () => {
   const table = await readNumberTable(file('\n# of a sensor\n\nload\n1\n\n3\n \n5\n\n\n'));
   expect([...table.values]).toEqual([1, Number.NaN, 3, Number.NaN, 5, Number.NaN, Number.NaN]);
   await expect(readNumberTable(file('\nload\n1\n\nx\n3\n'))).rejects.toThrow(
@@ -45,7 +45,7 @@ test('in a table of one column an empty line is a value that is missing, so that
   );
 });
 
-test('a delimiter within a quoted name parts no columns', async () => {
+test('a delimiter within a quoted name separates no columns', async () => {
   const one = await readNumberTable(file('"load, in kW"\n1\n\n3\n'));
   expect(one.columns).toEqual(['load, in kW']);
   expect([...one.values]).toEqual([1, Number.NaN, 3]);
@@ -89,7 +89,7 @@ test.each([
   expect([...table.values]).toEqual([0, 1.5, 1, 2]);
 });
 
-test('columns are read in the order in which they are wanted', async () => {
+test('columns are read in the order of `wanted`', async () => {
   const table = await readNumberTable(file('a,b,c\n1,2,x\n3,4,y\n'), ['b', 'a']);
   expect([...table.values]).toEqual([2, 1, 4, 3]);
   expect(table.leftOut).toEqual(['c']);
@@ -126,7 +126,7 @@ test.each([
   expect((error as Error).message).toMatch(message);
 });
 
-test('a wanted column that is missing, empty or text, and a file that is not there', async () => {
+test('a wanted column that is missing, empty or text, and a missing file, are errors', async () => {
   const path = file('a,b,c\n1,,x\n2,,y\n');
   await expect(readNumberTable(path, ['d'])).rejects.toThrow(/no column 'd'; there are a, b, c/);
   await expect(readNumberTable(path, ['b'])).rejects.toThrow(/'b' has no value at all/);
@@ -134,7 +134,7 @@ test('a wanted column that is missing, empty or text, and a file that is not the
   await expect(readNumberTable(join(here, 'none.csv'))).rejects.toThrow(DataError);
 });
 
-test('a column that always says the same is found, and one that says nothing', () => {
+test('constant and empty columns are found', () => {
   const values = Float32Array.from([1, 7.1, Number.NaN, 2, 7.1, Number.NaN, 3, Number.NaN, Number.NaN]);
   const table = { columns: ['a', 'b', 'c'], values };
   expect(constantColumns(table)).toEqual(['b', 'c']);
@@ -142,7 +142,7 @@ test('a column that always says the same is found, and one that says nothing', (
   expect(standardization(table).constant).toEqual(['b', 'c']);
 });
 
-test('standardization leaves gaps out, and a constant column as it is', () => {
+test('standardization ignores missing values, and keeps a constant column', () => {
   const values = Float32Array.from([1, 7, Number.NaN, 7, 3, 7]);
   expect(standardization({ columns: ['a', 'b'], values })).toEqual({
     offset: [2, 7],

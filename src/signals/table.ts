@@ -1,26 +1,26 @@
-/** Tables of numbers as files have them: a line of names, then rows in the order of time. */
+/** Reading tables of numbers: a line of column names, then rows in order of time. */
 import { basename } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { DataError } from '../errors.js';
 import { readTextFile } from '../platform/text-file.js';
 
-/** Columns of numbers over rows in order. */
+/** A table of numbers. */
 export interface NumberTable {
   readonly name: string;
   readonly columns: readonly string[];
   /** [rows, columns], flat; NaN where a value is missing. */
   readonly values: Float32Array;
   readonly rows: number;
-  /** Columns of something other than numbers, which are not read: dates, names. */
+  /** Columns that are not numeric (dates, names), which are skipped. */
   readonly leftOut: readonly string[];
 }
 
 /**
- * Reads a CSV or TSV file (the delimiter is the one of `,`, `;` and tab that the first line has most of). Columns that hold
- * something other than numbers are left out, unless `wanted` names them. Names may stand in a comment, as `numpy.savetxt` writes them.
+ * Reads a CSV or TSV file (the delimiter is the most frequent of `,`, `;` and tab in the first line). Columns that are not numeric
+ * are skipped, unless `wanted` names them. The names may be in a comment, as `numpy.savetxt` writes them.
  *
- * Throws `DataError`, with the file, the line and the column, for a file that is missing, empty or no table, for rows of different
- * lengths, for text in a column of numbers, for numbers that could be two (`1,234`), and for a wanted column that there is not.
+ * Throws `DataError`, with the file, the line and the column, for a file that is missing, empty or not a table, for rows of different
+ * lengths, for text in a column of numbers, for ambiguous numbers (`1,234`), and for a wanted column that does not exist.
  */
 export async function readNumberTable(path: string, wanted?: readonly string[]): Promise<NumberTable> {
   const text = (await readTextFile(path, 'a table')).replace(/\r\n?/g, '\n');
@@ -62,12 +62,12 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   return { name: basename(path), columns, values, rows: rows.length, leftOut };
 }
 
-/** What a file has: names, and rows of cells. */
+/** The column names and rows of cells of a file. */
 interface Records {
   readonly header: readonly string[];
   readonly rows: readonly (readonly string[])[];
   readonly delimiter: string;
-  /** The line of the file where a cell of a row begins, from 1 on. */
+  /** The line of the file in which a cell starts, from 1. */
   lineOf(row: number, place: number): number;
 }
 
@@ -81,7 +81,7 @@ function recordsOf(path: string, text: string): Records {
   const delimiter = delimiterOf(isNamed ? comment : first);
   // In a table of several columns blank lines are skipped; in a table of one column a blank line is a row whose value is missing.
   const hasOneColumn = !unquoted(first).includes(delimiter);
-  // Of each record the line in which it ends.
+  // The line in which each record ends.
   const ends: number[] = [];
   try {
     const records: string[][] = parse(text, {
@@ -138,27 +138,27 @@ function unquoted(line: string): string {
   return line.replaceAll(/"(?:[^"]|"")*"/g, '');
 }
 
-/** Spellings of missing values. */
+/** Spellings of a missing value. */
 const MISSING = /^(na|n\/a|nan|null|none|nil|-|\?|\.)?$/i;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 /** With commas between groups of thousands. */
 const GROUPED = /^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/;
 
-/** The sign before the decimals of a column's numbers. */
+/** The decimal separator of a column. */
 type DecimalMark = '.' | ',';
 
-/** What a text is as a number with a point before its decimals. */
+/** Parses a number with a decimal point. */
 function withPoint(text: string): number | undefined {
   if (NUMBER.test(text)) return Number(text);
   return GROUPED.test(text) ? Number(text.replaceAll(',', '')) : undefined;
 }
 
-/** The same with a comma, where points are between groups. */
+/** Parses a number with a decimal comma, in which points group thousands. */
 function withComma(text: string): number | undefined {
   return withPoint(text.replace(/[.,]/g, (sign) => (sign === '.' ? ',' : '.')));
 }
 
-/** Which sign alone a cell can have before its decimals, where that is so. */
+/** The decimal separator of a cell, if only one is possible. */
 function markOf(cell: string): DecimalMark | undefined {
   if (!/[.,]/.test(cell)) return undefined;
   const text = cell.trim();
@@ -168,8 +168,8 @@ function markOf(cell: string): DecimalMark | undefined {
 }
 
 /**
- * The decimal mark of each column, as far as it is known: cells that can have one mark alone (`2,5`) decide for their column, and for
- * others that have no such cell. Where there are neither such cells nor commas, it is a point.
+ * The decimal separator of each column, if it is known. Cells with only one possible separator (`2,5`) decide for their column, and for
+ * columns without such cells. If there are neither such cells nor commas, it is a point.
  */
 function decimalMarks(rows: Records['rows'], places: readonly number[]): (DecimalMark | undefined)[] {
   const found = places.map(() => new Set<DecimalMark>());
@@ -188,7 +188,7 @@ function decimalMarks(rows: Records['rows'], places: readonly number[]): (Decima
   return found.map((marks) => (marks.size === 0 ? ofFile : one(marks)));
 }
 
-/** A column of which most cells that say something are numbers of some form: what else is in it is a mistake, and told. */
+/** Whether most non-empty cells of a column are numbers in some format; other cells in it are then errors. */
 function isNumeric(rows: Records['rows'], place: number, delimiter: string): boolean {
   let [numbers, others] = [0, 0];
   for (const row of rows) {
@@ -202,8 +202,8 @@ function isNumeric(rows: Records['rows'], place: number, delimiter: string): boo
 }
 
 /**
- * NaN for a missing value, undefined for something else, and both where a cell can be two numbers and the mark is not known. Between columns
- * that commas part, decimals stand behind a point.
+ * Parses a cell: NaN for a missing value, undefined for text, and both possible numbers if the separator decides and is unknown. If commas
+ * delimit the columns, the separator is a point.
  */
 function numberOf(
   cell: string,
@@ -220,8 +220,8 @@ function numberOf(
 }
 
 /**
- * What centres a column and brings it to a deviation of 1; a constant one keeps its scale. `constant` are the columns that always have the
- * same value, or none at all.
+ * Offset and scale that standardize each column to mean 0 and deviation 1; a constant column keeps its scale. `constant` lists the columns
+ * whose values are all equal or all missing.
  */
 export function standardization(table: Pick<NumberTable, 'columns' | 'values'>): {
   offset: number[];
@@ -236,7 +236,7 @@ export function standardization(table: Pick<NumberTable, 'columns' | 'values'>):
   };
 }
 
-/** Those of some columns that always have the same value, or none at all; no other column is looked at. */
+/** The columns among the given ones whose values are all equal or all missing. */
 export function constantColumns(
   table: Pick<NumberTable, 'columns' | 'values'>,
   among: readonly string[] = table.columns,
@@ -249,12 +249,12 @@ interface Spread {
   readonly deviation: number;
 }
 
-/** What is left of rounding is no deviation. */
+/** Whether a column is constant up to rounding errors. */
 function isConstant({ mean, deviation }: Spread): boolean {
   return deviation <= 1e-7 * Math.abs(mean);
 }
 
-/** Of a column, of the values that there are. */
+/** Mean and deviation of a column's values that are not missing. */
 function spreadOf({ columns, values }: Pick<NumberTable, 'columns' | 'values'>, column: number): Spread {
   let [count, mean, squares] = [0, 0, 0];
   for (let at = column; at < values.length; at += columns.length) {

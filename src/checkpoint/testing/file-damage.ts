@@ -1,17 +1,17 @@
-/** Safetensors files, whole and damaged in ways that know the format. */
+/** Generators of valid safetensors files, and of files with damage specific to the format. */
 import type { Random } from '../../nn/random.js';
 import { arrayTypes, type Dtype } from '../safetensors-header.js';
 import { damageText, damageTree, pick, spell, type Tree, treeOf } from './json-damage.js';
 
 const dtypes = Object.keys(arrayTypes) as Dtype[];
 
-/** Names that a model might have, and names that mean something to JavaScript. */
+/** Names that a model might have, and names with a meaning in JavaScript. */
 export const tensorNames = [
   ...['a.weight', 'a.bias', 'layers.0.norm', 'größe', 'x'],
   ...['__proto__', 'constructor', '0', ''],
 ];
 
-/** A header that describes as many bytes as it should; or, where tensors slip, now and then a few more or fewer. */
+/** A header whose tensors cover the data exactly; with `slips`, sometimes a few bytes more or fewer. */
 function headerOf(
   random: Random,
   names: readonly string[],
@@ -43,7 +43,7 @@ function fileOf(random: Random, header: string | Uint8Array, dataBytes: number):
   return Buffer.concat([start, json, Uint8Array.from({ length: dataBytes }, () => random.below(256))]);
 }
 
-/** A file of random tensors of these names. */
+/** A valid file of random tensors with these names. */
 export function wholeFile(random: Random, names: readonly string[]): Buffer {
   const { tree, dataBytes } = headerOf(random, names, false);
   return fileOf(random, spell(tree), dataBytes);
@@ -55,7 +55,7 @@ const headerStrangers = [
   ...['[9007199254740991,0]', '[9007199254740983,9007199254740991]', `[${'1,'.repeat(300)}1]`],
 ];
 
-/** A file with up to two changes to what its header says, and perhaps one to its text or its bytes. */
+/** A file with up to two changes to the fields of its header, and perhaps one to the header's text or the file's bytes. */
 export function damagedFile(random: Random, names: readonly string[]): Buffer {
   const { tree, dataBytes } = headerOf(random, names, true);
   for (let changes = random.below(3); changes > 0; changes--) damageTree(random, tree, headerStrangers);
@@ -65,7 +65,7 @@ export function damagedFile(random: Random, names: readonly string[]): Buffer {
   return random.below(4) === 0 ? damageBytes(random, bytes) : bytes;
 }
 
-/** Makes one change to what need not be a file of any format. */
+/** Makes one random change to some bytes. */
 export function damageBytes(random: Random, bytes: Buffer): Buffer {
   const at = random.below(bytes.length);
   switch (random.below(6)) {

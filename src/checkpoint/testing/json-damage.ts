@@ -1,13 +1,13 @@
 /**
- * Damage to JSON, by changes that know its structure. A text is held as a tree whose leaves and keys are spelled as they
- * will stand in it, so that it can say what no JavaScript value can: a key twice, `-0`, a number of four hundred digits.
+ * Random structural changes to JSON. A text is represented as a tree whose leaves and keys are kept as they are spelled, so that it
+ * can contain what no JavaScript value can: a duplicate key, `-0`, a number of four hundred digits.
  */
 import type { Random } from '../../nn/random.js';
 
-/** A literal as it is spelled, a list, or an object whose keys are spelled with their quotes. */
+/** The spelling of a literal, a list, or an object whose keys include their quotes. */
 export type Tree = string | Tree[] | { members: [key: string, value: Tree][] };
 
-/** One choice of several. */
+/** A random element of `choices`. */
 export function pick<T>(random: Random, choices: readonly T[]): T {
   return choices[random.below(choices.length)]!;
 }
@@ -20,14 +20,14 @@ export function treeOf(value: unknown): Tree {
   return { members: entries.map(([key, member]) => [JSON.stringify(key), treeOf(member)]) };
 }
 
-/** The text that a tree stands for. */
+/** The JSON text of a tree. */
 export function spell(tree: Tree): string {
   if (typeof tree === 'string') return tree;
   if (Array.isArray(tree)) return `[${tree.map(spell).join(',')}]`;
   return `{${tree.members.map(([key, value]) => `${key}:${spell(value)}`).join(',')}}`;
 }
 
-/** Makes one change somewhere below the root; `strangers` are literals that mean something where the text is read. */
+/** Makes one change somewhere below the root; `strangers` are literals with a meaning for the reader of the text. */
 export function damageTree(random: Random, root: Tree, strangers: readonly string[]): void {
   const parents = branchesOf(root).filter((branch) => slotsOf(branch).length > 0);
   if (parents.length === 0) return;
@@ -40,7 +40,7 @@ export function damageTree(random: Random, root: Tree, strangers: readonly strin
   else if (change === 1) slotsIn(parent).splice(slot, 1);
   else if (change === 2) setSlot(parent, slot, nudged(random, value));
   else if (change === 3) {
-    // The same element or key again, with this value or another.
+    // Duplicates the element or key, with this value or another.
     const again = random.below(2) ? value : stranger();
     if (Array.isArray(parent)) parent.splice(slot, 0, again);
     else parent.members.push([respelled(random, parent.members[slot]![0]), again]);
@@ -52,7 +52,7 @@ export function damageTree(random: Random, root: Tree, strangers: readonly strin
   } else if (change === 6) {
     const other = pick(random, parents);
     const place = random.below(slotsOf(other).length);
-    // Within one another, two branches cannot change places.
+    // A branch cannot be swapped with one that contains it.
     if (branchesOf(value).includes(other)) return;
     const moved = slotsOf(other)[place]!;
     if (branchesOf(moved).includes(parent)) return;
@@ -64,7 +64,7 @@ export function damageTree(random: Random, root: Tree, strangers: readonly strin
   }
 }
 
-/** Makes one change to a text that no longer knows what it says. */
+/** Makes one change to the text without regard to its structure. */
 export function damageText(random: Random, text: string): string {
   const at = random.below(text.length + 1);
   switch (random.below(7)) {
@@ -85,7 +85,7 @@ export function damageText(random: Random, text: string): string {
   }
 }
 
-/** Literals that are seldom expected. */
+/** Literals that readers seldom expect. */
 export const oddities: readonly string[] = [
   ...['null', 'true', 'false', '""', '"0"', '"\\ud800"', '[]', '{}', '[null]', '{"":0}', '[[[[]]]]'],
   ...['-1', '-0', '0', '1', '1.0', '0.5', '8', '1e3', '1e309', '-1e309', '4294967296', '2147483648'],
@@ -93,7 +93,7 @@ export const oddities: readonly string[] = [
   ...['"__proto__"', '"constructor"', '"toString"', '{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{}}}}}}}}}'],
 ];
 
-/** Keys that mean something to JavaScript, to a reader, or to a person. */
+/** Keys with a meaning in JavaScript, and other keys that readers seldom expect. */
 const keys: readonly string[] = [
   ...['"__proto__"', '"constructor"', '"hasOwnProperty"', '"toString"', '"length"', '""', '"0"', '"-1"'],
   ...['"__metadata__"', '"weight_map"', '"metadata"', '"dtype"', '"shape"', '"data_offsets"'],
@@ -124,7 +124,7 @@ function setSlot(branch: Exclude<Tree, string>, slot: number, value: Tree): void
   else branch.members[slot]![1] = value;
 }
 
-/** A number a little or a lot beside itself; anything else, as text. */
+/** A number changed by a little or a lot; any other value as a string. */
 function nudged(random: Random, value: Tree): Tree {
   const number = Number(value);
   if (typeof value !== 'string' || Number.isNaN(number)) return JSON.stringify(spell(value));
@@ -132,7 +132,7 @@ function nudged(random: Random, value: Tree): Tree {
   return pick(random, [`-${value}`, ...others.map(String)]);
 }
 
-/** A key as it is, or with its first character spelled by its number. */
+/** The key, or the same key with its first character as a `\u` escape. */
 function respelled(random: Random, key: string): string {
   if (random.below(2) === 0 || key.length < 3 || key[1] === '\\') return key;
   return `"\\u${key.charCodeAt(1).toString(16).padStart(4, '0')}${key.slice(2)}`;

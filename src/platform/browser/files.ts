@@ -1,9 +1,9 @@
-/** Reading files. Each is read as it was when it was opened. */
+/** Reading files. An open file gives the content that it had when it was opened. */
 import type { FileStats, FolderEntry, OpenedFile } from '../platform.js';
 import { SystemError } from './volume.js';
 import { placeOf } from './volumes.js';
 
-/** See `Platform.statsOf`; the version is made of the size and the time of the last change. */
+/** See `Platform.statsOf`; the version consists of the size and the time of the last change. */
 export async function statsOf(path: string): Promise<FileStats> {
   const place = await placeOf(path);
   const found = await place.volume.find(place.path);
@@ -12,7 +12,7 @@ export async function statsOf(path: string): Promise<FileStats> {
   return { kind: 'file', size: found.size, version: versionOf(found) };
 }
 
-/** The file's contents, to be handed out of the worker. Throws `SystemError` where there is none. */
+/** The file as a Blob, which can be sent out of the worker. Throws `SystemError` if it does not exist. */
 export async function blobOf(path: string): Promise<Blob> {
   const place = await placeOf(path);
   const found = await place.volume.find(place.path);
@@ -25,10 +25,10 @@ function versionOf(file: Blob): string {
   return `${file.size}-${file instanceof File ? file.lastModified : 0}`;
 }
 
-/** Bytes that are read together where small pieces are asked for: each reading asks another process. */
+/** The least bytes of a read, since each read is a call to another process. */
 const WINDOW = 2 ** 16;
 
-/** See `Platform.openFile`; `readNow` works in a worker alone, since only workers have `FileReaderSync`. */
+/** See `Platform.openFile`; `readNow` works only in a worker, since only workers have `FileReaderSync`. */
 export async function openFile(path: string): Promise<OpenedFile> {
   const file = await blobOf(path);
   let window = new Uint8Array();
@@ -85,7 +85,7 @@ export async function appendText(path: string, text: string): Promise<void> {
   }
 }
 
-/** Only a worker has it. */
+/** Available in workers only. */
 declare class FileReaderSync {
   readAsArrayBuffer(blob: Blob): ArrayBuffer;
 }

@@ -1,4 +1,4 @@
-/** The platform of a browser's tab, in a worker: files lie in the origin's private file system. */
+/** The platform of a browser's tab, in a worker: files are in the origin private file system. */
 export type {
   Digest,
   FileStats,
@@ -42,7 +42,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   return async () => undefined;
 }
 
-/** Nobody has a shell here; a hint names the command as a package's user would call it. */
+/** See `Platform.heddleCommand`: the command as a user of the package would call it. */
 export function heddleCommand(): string {
   return 'npx heddle';
 }

@@ -1,13 +1,13 @@
-/** Files in memory: those that a person drops, and all files where a browser keeps none. */
+/** Files in memory: those that the user drops, and all files if the browser has no persistent storage. */
 import type { FolderEntry } from '../platform.js';
 import { basename, dirname } from './paths.js';
 import { SystemError, type Volume, type Writer } from './volume.js';
 
-/** Files that live in memory as long as the page does. */
+/** A volume in memory, for the life of the page. */
 export class MemoryVolume implements Volume {
   private readonly entries: Map<string, Blob | 'folder'>;
 
-  /** With these folders. */
+  /** Starts with these folders. */
   constructor(...folders: string[]) {
     this.entries = new Map(['/', ...folders].map((folder) => [folder, 'folder']));
   }
@@ -32,7 +32,7 @@ export class MemoryVolume implements Volume {
     this.entries.set(folder, 'folder');
   }
 
-  /** Puts a file there as it is. */
+  /** Adds a file without copying it. */
   put(path: string, file: Blob): void {
     this.entries.set(path, file);
   }
@@ -41,7 +41,7 @@ export class MemoryVolume implements Volume {
     if (this.entries.get(dirname(path)) !== 'folder') throw new SystemError('ENOENT', path);
     const before = this.entries.get(path);
     if (before === 'folder') throw new SystemError('EISDIR', path);
-    // Pieces become one when the file is done: most are appended.
+    // Most writes append, so the pieces are joined only when the file is closed.
     let pieces: BlobPart[] = before ? [before] : [];
     let size = before?.size ?? 0;
     const joined = (): Blob => new Blob(pieces);

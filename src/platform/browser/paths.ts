@@ -1,11 +1,11 @@
 /** Paths with slashes, from the root of the origin's file system. */
 
-/** One absolute path with `.` and `..` resolved. */
+/** Joins the parts to an absolute path, and resolves `.` and `..`. */
 export function join(...parts: string[]): string {
   return `/${namesOf(parts.join('/')).join('/')}`;
 }
 
-/** The path of the folder that a path is in; `/` for the root. */
+/** The parent folder; `/` for the root. */
 export function dirname(path: string): string {
   return `/${namesOf(path).slice(0, -1).join('/')}`;
 }
@@ -15,7 +15,7 @@ export function basename(path: string): string {
   return namesOf(path).at(-1) ?? '';
 }
 
-/** The names on the way to a path. */
+/** The names along a path, with `.` and `..` resolved. */
 export function namesOf(path: string): string[] {
   const names: string[] = [];
   for (const name of path.split('/')) {

@@ -1,9 +1,9 @@
-/** The origin's private file system (OPFS), which the browser keeps for the pages of one origin. */
+/** The origin's private file system (OPFS), the browser's persistent storage for the pages of one origin. */
 import type { FolderEntry } from '../platform.js';
 import { basename, dirname, namesOf } from './paths.js';
 import { SystemError, type Volume, type Writer } from './volume.js';
 
-/** What the standard has beyond TypeScript's declarations of a page. */
+/** Methods of the standard that TypeScript's DOM declarations lack. */
 interface FileHandle extends FileSystemFileHandle {
   createSyncAccessHandle(): Promise<SyncAccessHandle>;
   move(folder: FileSystemDirectoryHandle, name: string): Promise<void>;
@@ -21,7 +21,7 @@ interface Listed {
   values(): AsyncIterable<FileSystemHandle>;
 }
 
-/** Files in the origin private file system of the page, which outlive the page. */
+/** Files in the origin private file system, which outlive the page. */
 export class PrivateVolume implements Volume {
   constructor(private readonly root: FileSystemDirectoryHandle) {}
 
@@ -65,7 +65,7 @@ export class PrivateVolume implements Volume {
         for (let done = 0; done < bytes.byteLength; ) {
           const left = bytes.byteLength - done;
           const count = handle.write(bytes.subarray(done), { at: offset + done });
-          // Chromium returns its number of an error, as 2^32 less something, where it should throw one.
+          // On an error, Chromium returns its negative error code as an unsigned number instead of throwing.
           if (!(count > 0 && count <= left)) throw new DOMException('no room', 'QuotaExceededError');
           done += count;
         }
@@ -75,7 +75,7 @@ export class PrivateVolume implements Volume {
         try {
           handle.flush();
         } finally {
-          // Nobody else could open a file again that stays open.
+          // A file that stays open could not be opened again.
           handle.close();
         }
       },

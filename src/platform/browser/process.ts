@@ -3,7 +3,7 @@ import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import type { Digest, Thread } from '../platform.js';
 
-/** The browser's own digest takes a whole text at once, and answers later: of neither kind is what is hashed here. */
+/** See `Platform.sha256`. Web Crypto's digest is neither incremental nor synchronous, so a JavaScript implementation is used. */
 export function sha256(): Digest {
   const hash = nobleSha256.create();
   return {
@@ -15,20 +15,20 @@ export function sha256(): Digest {
   };
 }
 
-/** One where the page is not isolated: its threads may not share memory. */
+/** See `Platform.availableThreads`. One if the page is not cross-origin isolated, since its threads cannot share memory. */
 export function availableThreads(): number {
   return globalThis.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
 }
 
-/** No page is told. */
+/** Browsers do not expose the memory size. */
 export function mostMemory(): number | undefined {
   return undefined;
 }
 
-/** No browser hides it. */
+/** See `Platform.enableRelaxedSimd`. Browsers have no flag for it. */
 export function enableRelaxedSimd(): void {}
 
-/** Handed over as text, a thread needs no file; a page's content security policy has to allow workers from `blob:`. */
+/** See `Platform.startThread`. The source is loaded from a Blob, so the page's content security policy must allow workers from `blob:`. */
 export function startThread(source: string, data: unknown): Thread {
   const text = `onmessage = ({ data }) => (${source})(data, () => postMessage('ready'));`;
   const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
@@ -54,7 +54,7 @@ export function startThread(source: string, data: unknown): Thread {
   };
 }
 
-/** A message to oneself: timers wait for some milliseconds. */
+/** Messages to this thread, for `nextTurn`. */
 const channel = new MessageChannel();
 const waiting: (() => void)[] = [];
 channel.port1.onmessage = () => waiting.shift()?.();

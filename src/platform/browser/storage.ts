@@ -1,4 +1,4 @@
-/** What only a browser has: volumes, and files that come from elsewhere or go there. */
+/** Exports for browsers only: volumes, and files as Blobs. */
 export { blobOf } from './files.js';
 export { SystemError, type Writer } from './volume.js';
 export { keepsFiles, MEMORY, memory, placeOf } from './volumes.js';

@@ -1,34 +1,34 @@
-/** Where files lie: in the origin's private file system, or in memory. */
+/** The file system interface, implemented in the origin private file system and in memory. */
 import type { FolderEntry } from '../platform.js';
 
 /** A file system: paths are absolute, with `/` between their parts. */
 export interface Volume {
-  /** What a path stands for: a file's contents, as they are now, or a folder. */
+  /** Looks up a path: a file's current contents, a folder, or undefined. */
   find(path: string): Promise<Blob | 'folder' | undefined>;
-  /** Throws a `SystemError` where there is no such folder. */
+  /** Throws a `SystemError` if there is no such folder. */
   list(folder: string): Promise<FolderEntry[]>;
-  /** Makes a folder and those above it. */
+  /** Creates a folder and its parents. */
   makeFolder(folder: string): Promise<void>;
-  /** Opens a file for writing, which is made if need be; the folder above it has to be there. */
+  /** Opens a file for writing, creating it if it is missing; its folder must exist. */
   openWriter(path: string): Promise<Writer>;
-  /** Gives a file another path, in place of what stood there. */
+  /** Moves a file, replacing a file at the new path. */
   move(from: string, to: string): Promise<void>;
-  /** Removes a file, or a folder with all that is in it, where there is one. */
+  /** Removes a file, or a folder and its contents, if it exists. */
   remove(path: string): Promise<void>;
 }
 
-/** A file that is being written. Nobody else writes it meanwhile. */
+/** A file that is being written, by one writer at a time. */
 export interface Writer {
   readonly size: number;
-  /** Throws a `DOMException` where the browser gives no more room. */
+  /** Throws a `DOMException` if the storage quota is exceeded. */
   write(bytes: Uint8Array, offset: number): void;
-  /** Cuts the file to so many bytes. */
+  /** Truncates the file to `size` bytes. */
   truncate(size: number): void;
-  /** What was written is there for others. */
+  /** Closes the file; its bytes are then visible to others. */
   close(): void;
 }
 
-/** What Node's functions throw where a path is not what they need. */
+/** Node's error for a path that is missing or of the wrong kind. */
 export class SystemError extends Error {
   readonly syscall = 'open';
 

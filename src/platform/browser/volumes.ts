@@ -1,18 +1,18 @@
-/** Which volume a path lies on: below `/memory` in memory, everything else where the browser keeps it. */
+/** The volume of a path: `/memory` and below are in memory, everything else is in the browser's storage. */
 import { MemoryVolume } from './memory-volume.js';
 import { join } from './paths.js';
 import { PrivateVolume } from './private-volume.js';
 import type { Volume } from './volume.js';
 
-/** What begins paths of files in memory. */
+/** The prefix of paths in memory. */
 export const MEMORY = '/memory';
 
-/** The volume of the paths that are kept in memory. */
+/** The volume of the paths in memory. */
 export const memory = new MemoryVolume(MEMORY);
 
 let kept: Promise<Volume> | undefined;
 
-/** The volume of a path, and the path in one form. */
+/** The volume of a path, and the normalized path. */
 export async function placeOf(path: string): Promise<{ volume: Volume; path: string }> {
   const at = join(path);
   if (at === MEMORY || at.startsWith(`${MEMORY}/`)) return { volume: memory, path: at };
@@ -20,12 +20,12 @@ export async function placeOf(path: string): Promise<{ volume: Volume; path: str
   return { volume: await kept, path: at };
 }
 
-/** Whether the browser keeps files, beyond the page's life. */
+/** Whether the browser stores files beyond the life of the page. */
 export async function keepsFiles(): Promise<boolean> {
   return (await placeOf('/')).volume !== memory;
 }
 
-/** Browsers keep none in private windows, and for pages that did not come over a secure connection. */
+/** The persistent volume, or the one in memory: browsers have no persistent storage in some private windows and in insecure contexts. */
 async function keptVolume(): Promise<Volume> {
   try {
     return new PrivateVolume(await navigator.storage.getDirectory());

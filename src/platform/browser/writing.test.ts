@@ -1,4 +1,4 @@
-/** Folders that are replaced whole or not at all, also where a browser refuses something in the middle. */
+/** Atomic replacement of folders, also if a browser operation fails in between. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readFolder, readText } from './files.js';
 import { PrivateVolume } from './private-volume.js';
@@ -25,7 +25,7 @@ async function contents(): Promise<string[]> {
   return Promise.all(names.map(async (name) => `${name} ${await readText(`${FOLDER}/${name}`)}`));
 }
 
-/** The next move of one of the folder's files to its place fails. */
+/** Makes the next move of a file of this name fail. */
 function refuse(name: string): void {
   const { move } = memory;
   vi.spyOn(memory, 'move').mockImplementation(async (from, to) => {
@@ -35,7 +35,7 @@ function refuse(name: string): void {
   });
 }
 
-test('a replacement that fails halfway loses no file of it, and is gone on with', async () => {
+test('a replacement that fails halfway loses no file, and is completed later', async () => {
   await write('old');
   refuse('weights');
   await expect(write('new')).rejects.toThrow('another tab is writing it');
@@ -48,7 +48,7 @@ test('a replacement that fails halfway loses no file of it, and is gone on with'
   expect(await readFolder('/memory/run')).toEqual([{ name: 'checkpoint', isFolder: true }]);
 });
 
-test('what fails before it counts leaves the folder as it was, and nothing beside it', async () => {
+test('a failure before the commit leaves the folder unchanged, and nothing beside it', async () => {
   await write('old');
   const failure = writeFolderAtomic(FOLDER, async (temporary) => {
     await writeFileAtomic(`${temporary}/config`, 'new');
@@ -59,7 +59,7 @@ test('what fails before it counts leaves the folder as it was, and nothing besid
   expect(await readFolder('/memory/run')).toEqual([{ name: 'checkpoint', isFolder: true }]);
 });
 
-test('the next writer removes what one has left that ended in the middle', async () => {
+test('the next writer removes the temporaries of one that did not finish', async () => {
   const left = `/memory/run/.checkpoint.${crypto.randomUUID()}.heddle-tmp`;
   await makeFolder(left);
   await writeFileAtomic(`${left}/weights`, 'half');

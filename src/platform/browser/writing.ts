@@ -44,7 +44,7 @@ export async function streamFileAtomic(
   }
 }
 
-/** The folder that `fill` fills has files alone. */
+/** See `Platform.writeFolderAtomic`. `fill` may create files only, no subfolders. */
 export async function writeFolderAtomic(
   folder: string,
   fill: (temporaryFolder: string) => Promise<void>,
@@ -60,7 +60,7 @@ export async function writeFolderAtomic(
       await writeFileAtomic(noteOf(folder), JSON.stringify({ temporary, names } satisfies Note));
       await finish(folder);
     } catch (error) {
-      // What a note names is the new folder, wherever its files lie by now.
+      // A folder that the note names is the new version, even if some files have been moved already.
       const isNoted = await readNote(folder).then(
         (note) => note?.temporary === temporary,
         () => true,
@@ -71,7 +71,7 @@ export async function writeFolderAtomic(
   });
 }
 
-/** Removes what writers of the folder have left that ended in the middle. */
+/** Removes temporaries of writers of the folder that did not finish. */
 async function removeAbandoned(folder: string): Promise<void> {
   const beside = dirname(folder);
   const prefix = `.${basename(folder)}.`;
@@ -86,13 +86,13 @@ export async function recoverFolder(folder: string): Promise<void> {
   if (await isThere(noteOf(folder))) await locked(folder, () => finish(folder));
 }
 
-/** Which files make up the folder, and where those lie that were not moved yet. */
+/** The journal of a replacement: the files of the folder, and the temporary folder of those not moved yet. */
 interface Note {
   readonly temporary: string;
   readonly names: readonly string[];
 }
 
-/** Does what the note says, if there is one. It may have been begun before. */
+/** Completes the replacement in the note, if there is one; part of it may have been done before. */
 async function finish(folder: string): Promise<void> {
   const note = await readNote(folder);
   if (!note) return;
@@ -129,7 +129,7 @@ function temporaryName(path: string): string {
 }
 
 async function locked(folder: string, use: () => Promise<void>): Promise<void> {
-  // Without a secure connection there are no locks, and no files that other pages could see.
+  // An insecure context has no locks, and no files that other pages could see.
   if (!navigator.locks) return use();
   await navigator.locks.request(`heddle folder ${join(folder)}`, use);
 }
@@ -143,7 +143,7 @@ export async function makeFolder(folder: string): Promise<string | undefined> {
   return above ?? folder;
 }
 
-/** Removes a file, or a folder with all that is in it, where there is one. */
+/** Removes a file, or a folder with all that is in it, if it exists. */
 export async function remove(path: string): Promise<void> {
   const place = await placeOf(path);
   await place.volume.remove(place.path);
@@ -156,15 +156,15 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** What the browser's refusals mean, and what a person can do about them. */
+/** Explanations of the browser's errors, with what to do. */
 const MEANINGS: Readonly<Record<string, string>> = {
   QuotaExceededError:
-    'the browser gives this site no more room. Remove models that are not needed, or free space on the disk.',
+    'the browser gives this site no more space. Remove models that are not needed, or free space on the disk.',
   NoModificationAllowedError: 'another tab is writing it. Close that one, or wait until it is done.',
   InvalidStateError: 'the site’s data were removed meanwhile. Load the page again.',
 };
 
-/** What a browser refuses, or that there is no such folder, as a `StorageError`; any other error as it is. */
+/** See `Platform.inWords`: a `DOMException` or `SystemError` as a `StorageError`; any other error unchanged. */
 export function inWords(path: string, error: unknown): unknown {
   const meaning = error instanceof DOMException ? MEANINGS[error.name] : undefined;
   if (meaning === undefined && !(error instanceof SystemError)) return error;

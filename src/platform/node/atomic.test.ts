@@ -19,9 +19,9 @@ import { CheckpointError, StorageError } from '../../errors.js';
 import { recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
 
 const disk = vi.hoisted(() => ({
-  /** Called before every operation that `atomic.ts` asks of the disk; by throwing it makes the operation fail. */
+  /** Called before each disk operation of `atomic.ts`; the operation fails if it throws. */
   before: async (_operation: string): Promise<void> => {},
-  /** How many bytes one write takes at most. */
+  /** The most bytes that one write call accepts. */
   takes: Infinity,
 }));
 
@@ -39,7 +39,7 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     const handle = await real.open(...operands);
     const realWrite = handle.write.bind(handle);
     const write = watched('write', (bytes: Uint8Array) => realWrite(bytes.subarray(0, disk.takes)));
-    // What is written outlives the process without a sync, and these tests kill no machine.
+    // Syncing is not needed here: these tests simulate the end of a process, not of the machine.
     const sync = watched('sync', async () => {});
     return Object.assign(handle, { write, sync });
   };
@@ -70,7 +70,7 @@ function recover(): void {
   dead = false;
 }
 
-/** From the given operation on (0 is the next one), nothing works any more, as when the process is killed there. */
+/** Makes all operations from the given one on fail (0 is the next one), as if the process had been killed there. */
 function dieAt(operation: number): void {
   let left = operation;
   disk.before = async () => {
@@ -79,7 +79,7 @@ function dieAt(operation: number): void {
   };
 }
 
-/** The next operation of that name fails with a system error. */
+/** Makes the next operation of that name fail with a system error. */
 function failOnce(operation: string, code: string): void {
   disk.before = async (asked) => {
     if (asked !== operation) return;
@@ -88,7 +88,7 @@ function failOnce(operation: string, code: string): void {
   };
 }
 
-/** The operations of these names, as they come. */
+/** Records the operations of these names. */
 function recorded(...names: string[]): string[] {
   const operations: string[] = [];
   disk.before = async (operation) => {
@@ -100,7 +100,7 @@ function recorded(...names: string[]): string[] {
 const systemError = (code: string) =>
   Object.assign(new Error(`${code}: injected`), { code, syscall: 'injected' });
 
-/** A complete folder, recognizable by its word: two files, one of them further down. */
+/** Fills a folder with two files, one of them in a subfolder, that contain `word`. */
 function filledWith(word: string) {
   return async (folder: string) => {
     writeFileSync(join(folder, 'first'), word);
@@ -119,14 +119,14 @@ function wordIn(folder: string): string | undefined {
   return word;
 }
 
-/** Runs `attempt` once for each operation at which it can be killed, then once more unharmed. */
+/** Runs `attempt` once for each operation at which it can be killed, and once to the end. */
 async function killedEverywhere(attempt: (operation: number) => Promise<boolean>): Promise<number> {
   for (let operation = 0; ; operation++) {
     if (!(await attempt(operation))) return operation;
   }
 }
 
-/** Whether `writing` was killed; a failure of the living is passed on. */
+/** Whether `writing` was killed; any other error is rethrown. */
 async function wasKilled(writing: Promise<void>): Promise<boolean> {
   try {
     await writing;
@@ -162,7 +162,7 @@ describe('a file', () => {
     expect([...readFileSync(path)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
-  test('killed anywhere, it is the old one or the new one, and the next write leaves nothing else', async () => {
+  test('after a kill at any operation it is the old or the new file, and the next write leaves nothing else', async () => {
     const path = join(here, 'state');
     const left = new Set<string>();
     let littered = 0;
@@ -206,7 +206,7 @@ describe('a file', () => {
     },
   );
 
-  test('is on the disk before it takes its place, and so is the renaming before the promise resolves', async () => {
+  test('is synced before the rename, and the rename is synced before the promise resolves', async () => {
     const operations = recorded('write', 'sync', 'rename');
     await writeFileAtomic(join(here, 'state'), 'new');
     expect(operations).toEqual(['write', 'sync', 'rename', 'sync']);
@@ -218,7 +218,7 @@ describe('a file', () => {
     expect(readFileSync(join(here, 'state'), 'utf8')).toBe('new');
   });
 
-  test('a filesystem that syncs no folders is good enough', async () => {
+  test('works on a filesystem that cannot sync folders', async () => {
     let syncs = 0;
     disk.before = async (operation) => {
       if (operation === 'sync' && ++syncs === 2) throw systemError('EINVAL');
@@ -227,7 +227,7 @@ describe('a file', () => {
     expect(syncs).toBe(2);
   });
 
-  test('what its producer throws is passed on, and nothing is left', async () => {
+  test('an error of its producer is rethrown, and nothing is left', async () => {
     const failure = new CheckpointError('no such tensor');
     const writing = streamFileAtomic(join(here, 'state'), async (write) => {
       await write(Uint8Array.of(1));
@@ -237,17 +237,17 @@ describe('a file', () => {
     expect(readdirSync(here)).toEqual([]);
   });
 
-  test('a missing folder, and a folder of its name, are refused', async () => {
+  test('fails in a missing folder, and if a folder has its name', async () => {
     await expect(writeFileAtomic(join(here, 'none', 'state'), 'new')).rejects.toThrow(/does not exist/);
     mkdirSync(join(here, 'state'));
     await expect(writeFileAtomic(join(here, 'state'), 'new')).rejects.toThrow(StorageError);
     expect(readdirSync(here)).toEqual(['state']);
   });
 
-  test.skipIf(!existsSync('/dev/null'))('a device is refused', async () => {
+  test.skipIf(!existsSync('/dev/null'))('does not replace a device', async () => {
     // Through a link, so that the device would survive a failure of this test.
     symlinkSync('/dev/null', join(here, 'null'));
-    await expect(writeFileAtomic(join(here, 'null'), 'new')).rejects.toThrow(/is no file/);
+    await expect(writeFileAtomic(join(here, 'null'), 'new')).rejects.toThrow(/is not a file/);
   });
 
   test.skipIf(process.platform === 'win32')(
@@ -265,7 +265,7 @@ describe('a file', () => {
     },
   );
 
-  test('only the leftovers of dead writers of the same file are removed', async () => {
+  test('removes only temporaries of ended writers of the same file', async () => {
     const dead = spawnSync(process.execPath, ['-e', '']).pid;
     const named = (file: string, writer: number) => `.${file}.${writer}-0123456789ab.heddle-tmp`;
     const kept = [
@@ -280,7 +280,7 @@ describe('a file', () => {
     expect(readdirSync(here).sort()).toEqual([...kept, 'state'].sort());
   });
 
-  test('two writers side by side leave one whole file', async () => {
+  test('two concurrent writers leave one complete file', async () => {
     const path = join(here, 'state');
     await Promise.all(['a', 'b', 'c'].map((letter) => writeFileAtomic(path, letter.repeat(10_000))));
     expect(readFileSync(path, 'utf8')).toMatch(/^(a{10000}|b{10000}|c{10000})$/);
@@ -289,7 +289,7 @@ describe('a file', () => {
 });
 
 describe('a folder', () => {
-  test('is made with those above it, replaced with nothing kept, and nothing else is left', async () => {
+  test('is created with its parents, replaced without keeping old files, and nothing else is left', async () => {
     const folder = join(here, 'runs', 'one');
     await writeFolderAtomic(folder, filledWith('old'));
     writeFileSync(join(folder, 'stale'), '');
@@ -298,9 +298,9 @@ describe('a folder', () => {
     expect(readdirSync(dirname(folder))).toEqual(['one']);
   });
 
-  test('killed anywhere, and again while the crash is repaired, a complete one is found', async () => {
+  test('after a kill at any operation, and another during recovery, a complete folder is found', async () => {
     const folder = join(here, 'model');
-    /** Kills the replacement of an old folder by a new one, and tells whether it came to that. */
+    /** Kills the replacement of an old folder by a new one; returns whether the operation was reached. */
     const crash = async (operation: number) => {
       await writeFolderAtomic(folder, filledWith('old'));
       dieAt(operation);
@@ -311,7 +311,7 @@ describe('a folder', () => {
     await killedEverywhere(async (first) => {
       const killed = await crash(first);
       const state = `${readdirSync(here).sort().join()} ${wordIn(folder)}`.replace(/\d+-[0-9a-f]+/g, 'ID');
-      // Most operations leave the same names behind: repairing those once is enough.
+      // Most operations leave the same names behind; each such state is recovered once.
       if (states.has(state)) return killed;
       states.add(state);
       await killedEverywhere(async (second) => {
@@ -339,7 +339,7 @@ describe('a folder', () => {
     expect(found).toEqual(new Set(['old', 'new', 'newer']));
   });
 
-  test('killed anywhere when there was none before, it is absent or complete', async () => {
+  test('after a kill at any operation of the first write, it is absent or complete', async () => {
     const folder = join(here, 'model');
     const found = new Set<string | undefined>();
     await killedEverywhere(async (operation) => {
@@ -375,7 +375,7 @@ describe('a folder', () => {
     expect(seen).toEqual(new Set(['old', 'new']));
   });
 
-  test('recovery puts the previous folder back onto an empty one, and never onto a filled one', async () => {
+  test('recovery restores the previous folder over an empty one, and never over a filled one', async () => {
     const folder = join(here, 'model');
     const previous = join(here, '.model.heddle-previous');
     await writeFolderAtomic(folder, filledWith('old'));
@@ -395,17 +395,17 @@ describe('a folder', () => {
     await expect(recoverFolder(join(here, 'none'))).resolves.toBeUndefined();
   });
 
-  test('all of it is on the disk before it takes its place, and so is the renaming', async () => {
+  test('is synced completely before the rename, and the rename is synced', async () => {
     const folder = join(here, 'model');
     await writeFolderAtomic(folder, filledWith('old'));
     const operations = recorded('fill', 'sync', 'rename');
     await writeFolderAtomic(folder, filledWith('new'));
-    // Three files and two folders, between the look for something to recover and the two renames of the swap.
+    // Three files and two folders, after the attempt to recover and before the two renames of the swap.
     const synced = Array<string>(5).fill('sync');
     expect(operations).toEqual(['rename', 'fill', ...synced, 'rename', 'rename', 'sync']);
   });
 
-  test('once the new one is in its place, a failure to remove the old one is left to the next write', async () => {
+  test('a failure to remove the old folder after the swap is left to the next write', async () => {
     const folder = join(here, 'model');
     await writeFolderAtomic(folder, filledWith('old'));
     await writeFolderAtomic(folder, async (temporary) => {
@@ -418,12 +418,12 @@ describe('a folder', () => {
     expect(readdirSync(here)).toEqual(['model']);
   });
 
-  test('when the last rename fails, the old folder is put back at once', async () => {
+  test('when the last rename fails, the old folder is restored at once', async () => {
     const folder = join(here, 'model');
     await writeFolderAtomic(folder, filledWith('old'));
     let renames = 0;
     disk.before = async (operation) => {
-      // The first two look for a folder to recover, and move the old one aside.
+      // The first two attempt to recover a folder, and move the old one aside.
       if (operation === 'rename' && ++renames === 3) throw systemError('EACCES');
     };
     await expect(writeFolderAtomic(folder, filledWith('new'))).rejects.toThrow(/no permission/);
@@ -432,7 +432,7 @@ describe('a folder', () => {
     expect(readdirSync(here)).toEqual(['model']);
   });
 
-  test('what stops the filling is passed on, a system error in words, and the old folder stays', async () => {
+  test('an error while filling is rethrown, a system error with an explanation, and the old folder stays', async () => {
     const folder = join(here, 'model');
     await writeFolderAtomic(folder, filledWith('old'));
     for (const [failure, expected] of [
@@ -450,7 +450,7 @@ describe('a folder', () => {
     }
   });
 
-  test('a file that does not fit is named by the place where it was to go, not by the temporary one', async () => {
+  test('an error names the final path of a file, not the temporary one', async () => {
     const folder = join(here, 'model');
     const writing = writeFolderAtomic(folder, async (temporary) => {
       failOnce('write', 'ENOSPC');
@@ -460,12 +460,12 @@ describe('a folder', () => {
     expect(readdirSync(here)).toEqual([]);
   });
 
-  test('what Heddle did not write is never replaced, whether it was there before or appears meanwhile', async () => {
+  test('files that Heddle did not write are never replaced, also if they appear during the write', async () => {
     const folder = join(here, 'documents');
     mkdirSync(folder);
     writeFileSync(join(folder, 'letter'), 'kept');
     await expect(writeFolderAtomic(folder, filledWith('new'))).rejects.toThrow(
-      /did not put there, such as letter/,
+      /did not write, such as letter/,
     );
     await expect(writeFolderAtomic(join(folder, 'letter'), filledWith('new'))).rejects.toThrow(
       /a file stands/,
@@ -482,7 +482,7 @@ describe('a folder', () => {
     expect(readdirSync(here).sort()).toEqual(['documents', 'other']);
   });
 
-  test('a previous folder is kept while its place is taken by something else', async () => {
+  test('the previous folder is kept while something else has the name', async () => {
     const folder = join(here, 'model');
     await writeFolderAtomic(folder, filledWith('old'));
     renameSync(folder, join(here, '.model.heddle-previous'));
@@ -494,8 +494,8 @@ describe('a folder', () => {
     expect(wordIn(folder)).toBe('old');
   });
 
-  test('the working directory and those above it are not replaced, those beside it are', async () => {
-    // All in the temporary folder: should the guard fail, nothing else is lost.
+  test('the working directory and its parents are not replaced; folders beside it are', async () => {
+    // All are in the temporary folder, so that nothing else is lost if the guard fails.
     for (const name of ['run', 'run-2']) await writeFolderAtomic(join(here, name), filledWith('old'));
     for (const inside of ['', 'below', '..below']) {
       vi.spyOn(process, 'cwd').mockReturnValue(join(here, 'run', inside));

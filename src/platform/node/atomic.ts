@@ -1,24 +1,24 @@
 /**
- * Files and folders that are written whole or not at all.
+ * Atomic writes of files and folders.
  *
  * Everything is first written under a temporary name beside its target (`.NAME.PID-RANDOM.heddle-tmp`), synced to the disk,
- * and then renamed. A file needs no more: rename replaces it in one step.
+ * and then renamed. For a file this is enough: rename replaces it atomically.
  *
- * No rename replaces a folder that has something in it, so a folder takes four steps:
+ * A rename cannot replace a folder that is not empty, so a folder takes four steps:
  *
  *   1. fill and sync the temporary folder        a crash leaves: the old folder in its place
  *   2. rename NAME to .NAME.heddle-previous      a crash leaves: the old folder, as .NAME.heddle-previous
  *   3. rename the temporary to NAME              a crash leaves: the new folder in its place
  *   4. remove .NAME.heddle-previous
  *
- * Only between steps 2 and 3 does NAME not exist; `recoverFolder` undoes step 2. Call it before reading a folder that
- * `writeFolderAtomic` writes, and before making a folder of that name; `writeFolderAtomic` itself begins with it. It then
- * clears what earlier crashes left: a `.NAME.heddle-previous` that step 4 missed, and the temporaries of processes that are gone.
+ * NAME is missing only between steps 2 and 3; `recoverFolder` undoes step 2. Call it before reading a folder that
+ * `writeFolderAtomic` writes, and before creating a folder of that name. `writeFolderAtomic` itself starts with it. It then
+ * removes what earlier crashes left: a `.NAME.heddle-previous` from before step 4, and the temporaries of processes that have ended.
  *
- * Replacing a folder removes all that was in it, so each folder that is written gets a marker file, and a folder that has
- * something in it and no marker is never replaced: a mistyped path costs nobody their documents.
+ * Replacing a folder removes all of its files, so each written folder gets a marker file, and a folder that is not empty and has
+ * no marker is never replaced: a mistyped path cannot delete the user's files.
  *
- * One writer at a time is meant for one target, beside any number of readers. Two writers never mix their files: the last
+ * A target should have one writer at a time; it may have any number of readers. Two writers never mix their files: the last
  * one wins, or one of them fails with a `StorageError`.
  */
 import { randomBytes } from 'node:crypto';
@@ -34,10 +34,10 @@ const MARKER = '.written-by-heddle';
 const MARKER_TEXT = 'Heddle writes and replaces this folder as a whole: keep nothing of your own in it.\n';
 
 /**
- * Writes a file whole or not at all; what stood there before keeps its permissions, and stays as it was on failure.
+ * Writes a file atomically. An existing file keeps its permissions, and is unchanged on failure.
  * A symbolic link is replaced, not followed.
  *
- * @param data bytes, or text to be written as UTF-8
+ * @param data bytes, or text that is written as UTF-8
  * @throws StorageError when the file cannot be written
  */
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
@@ -46,7 +46,7 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
 }
 
 /**
- * Writes a file whole or not at all, piece by piece: `produce` calls `write` as often as it likes, awaiting each call.
+ * Writes a file atomically in pieces: `produce` may call `write` any number of times, and must await each call.
  *
  * @throws StorageError when the file cannot be written, and whatever `produce` throws
  */
@@ -56,11 +56,9 @@ export async function streamFileAtomic(
 ): Promise<void> {
   await throughTemporary(path, async (temporary) => {
     const old = await statIfThere(path);
-    // Renaming over a device such as /dev/null would put a plain file in its place.
+    // Renaming over a device such as /dev/null would replace it with a regular file.
     if (old !== undefined && !old.isFile()) {
-      throw new StorageError(
-        `Could not write ${path}: something that is no file is there. Choose another name.`,
-      );
+      throw new StorageError(`Could not write ${path}: it exists and is not a file. Choose another name.`);
     }
     const handle = await open(temporary, 'wx', old === undefined ? 0o666 : old.mode & 0o777);
     try {
@@ -75,11 +73,11 @@ export async function streamFileAtomic(
 }
 
 /**
- * Replaces a folder whole or not at all: `fill` gets the path of an empty temporary folder, which then takes the place of
- * `folder`, **with nothing kept of what was in it**. Missing folders above it are made.
+ * Replaces a folder atomically: `fill` gets the path of an empty temporary folder, which then replaces `folder`;
+ * **none of the old files is kept**. Missing parent folders are created.
  *
- * @throws StorageError when it cannot be written, when `folder` holds the working directory, or things that this function
- *   has not written; and whatever else `fill` throws
+ * @throws StorageError when it cannot be written, when `folder` contains the working directory, or files that this function
+ *   has not written; and any error of `fill`
  */
 export async function writeFolderAtomic(
   folder: string,
@@ -105,22 +103,22 @@ export async function writeFolderAtomic(
     await fill(temporary);
     await writeFile(join(temporary, MARKER), MARKER_TEXT);
     await syncAllIn(temporary);
-    // Filling may have taken an hour, and someone else may have used the name.
+    // Filling may have taken an hour, and another process may have created the folder meanwhile.
     await requireReplaceable(target);
     await swapIn(temporary, target);
   });
 }
 
 /**
- * Puts back a folder that a crash in `writeFolderAtomic` left as `.NAME.heddle-previous`. Does nothing when there is nothing
- * to put back, and is safe while another process writes the folder.
+ * Restores a folder that a crash in `writeFolderAtomic` left as `.NAME.heddle-previous`. Does nothing if there is nothing
+ * to restore, and is safe while another process writes the folder.
  *
- * @throws StorageError when the folder is missing, could be put back, and cannot be renamed
+ * @throws StorageError when the folder is missing and its previous version cannot be renamed
  */
 export async function recoverFolder(folder: string): Promise<void> {
   const target = resolve(folder);
   try {
-    // Renaming onto a folder with something in it fails, so a complete folder is safe without a look that could be outdated.
+    // Renaming onto a folder with something in it fails, so a complete folder is safe without a check that could be outdated.
     await rename(previousName(target), target);
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || (await statIfThere(target)) !== undefined) return;
@@ -133,7 +131,7 @@ async function requireReplaceable(target: string): Promise<void> {
   const names = await readdir(target);
   if (names.length === 0 || names.includes(MARKER)) return;
   throw new StorageError(
-    `Could not write ${target}: writing replaces the whole folder, and this one holds ${names.length} thing${names.length === 1 ? '' : 's'} that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
+    `Could not write ${target}: writing replaces the whole folder, and this one has ${names.length} entr${names.length === 1 ? 'y' : 'ies'} that Heddle did not write, such as ${names[0]}. Choose another name, or move them.`,
   );
 }
 
@@ -145,7 +143,7 @@ async function swapIn(temporary: string, target: string): Promise<void> {
       await rename(temporary, target);
       break;
     } catch (error) {
-      // A reader has recovered the old folder in between: it must be moved aside again.
+      // A reader has meanwhile recovered the old folder, which must be moved aside again.
       if (codeOf(error) === 'ENOTEMPTY' || codeOf(error) === 'EEXIST') continue;
       await renameIfThere(previous, target);
       throw error;
@@ -156,7 +154,7 @@ async function swapIn(temporary: string, target: string): Promise<void> {
   await rm(previous, { recursive: true, force: true }).catch(() => {});
 }
 
-/** Runs `use` with a fresh temporary name beside `path`, and leaves nothing of that name behind. */
+/** Runs `use` with a new temporary name beside `path`, and removes what is left of that name. */
 async function throughTemporary(path: string, use: (temporary: string) => Promise<void>): Promise<void> {
   const name = `.${basename(path)}.${process.pid}-${randomBytes(6).toString('hex')}.heddle-tmp`;
   const temporary = join(dirname(path), name);
@@ -174,21 +172,21 @@ async function throughTemporary(path: string, use: (temporary: string) => Promis
   }
 }
 
-/** A `StorageError` about a file within the temporary folder, as one about the file that it would have become. */
+/** Replaces the temporary path in the message of a `StorageError` by the final path. */
 function withoutTemporary(temporary: string, path: string, error: unknown): unknown {
   if (!(error instanceof StorageError) || !error.message.includes(temporary)) return error;
   return new StorageError(error.message.replaceAll(temporary, path), { cause: error.cause });
 }
 
-/** The temporary names that this process is writing to, and where they are. */
+/** The temporary names that this process is writing to, with their paths. */
 const inUse = new Map<string, string>();
 
-// Removes them when the process exits in the middle, as after Ctrl-C.
+// Removes them when the process exits during a write, for example after Ctrl-C.
 process.on('exit', () => {
   for (const temporary of inUse.values()) rmSync(temporary, { recursive: true, force: true });
 });
 
-/** Removes the temporaries of `path` whose writers died before they could. */
+/** Removes the temporaries of `path` whose writers have ended. */
 async function removeAbandoned(path: string): Promise<void> {
   const prefix = `.${basename(path)}.`;
   for (const name of await readdir(dirname(path))) {

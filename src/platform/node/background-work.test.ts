@@ -1,8 +1,8 @@
-/** Work in threads: its results, its errors, and what is aborted while other work is done. */
+/** Jobs in threads: results, errors, and aborts of waiting and running jobs. */
 import { expect, test } from 'vitest';
 import { BackgroundWork } from './background-work.js';
 
-// Squares a number; of 0 it never says anything, and a negative one is an error.
+// Squares a number; never answers for 0, and throws for a negative number.
 const code = `
   import { parentPort, workerData } from 'node:worker_threads';
   if (workerData < 0) throw new RangeError('negative');
@@ -12,7 +12,7 @@ const code = `
 const squares = () =>
   new BackgroundWork<number, number>(new URL(`data:text/javascript,${encodeURIComponent(code)}`));
 
-test('each piece of work has its own result or error', async () => {
+test('each job has its own result or error', async () => {
   const work = squares();
   const results = await Promise.allSettled([work.run(3), work.run(-1), work.run(5)]);
   expect(
@@ -20,7 +20,7 @@ test('each piece of work has its own result or error', async () => {
   ).toEqual([9, 'negative', 25]);
 });
 
-test('what is aborted is given up while it waits, and while it runs', async () => {
+test('a job can be aborted while it waits and while it runs', async () => {
   const work = squares();
   const [first, second] = [new AbortController(), new AbortController()];
   const running = work.run(0, first.signal);

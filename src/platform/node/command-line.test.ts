@@ -14,7 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** Makes `dist/cli/main.js` where a package or a clone has it, with a copy of the module under test beside it. */
+/** Creates `dist/cli/main.js` as in a package or a clone, with a copy of the module under test beside it. */
 function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, called?: string) => string } {
   const home = join(folder, at);
   mkdirSync(join(home, 'dist', 'cli'), { recursive: true });
@@ -46,7 +46,7 @@ function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, cal
   return { main, call };
 }
 
-describe('the command is named as it was called', () => {
+describe('the command is the one that was called', () => {
   test('in a clone: by its script, or by its file', () => {
     const { main, call } = install('clone');
     const npm = { npm_package_name: 'heddle' };
@@ -60,7 +60,7 @@ describe('the command is named as it was called', () => {
     expect(call({ PATH: join(folder, 'bin') }, join(folder, 'bin', 'heddle'))).toBe('heddle');
   });
 
-  test('from a package: by npx, or alone where it is on the PATH', () => {
+  test('from a package: by npx, or by its name if it is on the PATH', () => {
     const { main, call } = install('project/node_modules/heddle');
     const bin = join(folder, 'project', 'node_modules', '.bin');
     mkdirSync(bin);

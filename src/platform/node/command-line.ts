@@ -7,14 +7,14 @@ import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worke
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
 
-/** Under which threads find what the process was called as: their own argv[1] is their file. */
+/** The key under which worker threads find the process's argv[1]; their own argv[1] is their module. */
 const CALLED = 'heddle/called';
 if (isMainThread) setEnvironmentData(CALLED, process.argv[1] ?? '');
 
-/** Scripts of a clone's package.json that call it. */
+/** The scripts of a clone's package.json that call `heddle`. */
 const SCRIPTS: readonly (string | undefined)[] = ['heddle', 'start'];
 
-/** The shell command for `heddle` as this process was called, or, in a program, as its author can call it. */
+/** The shell command for `heddle`, as this process was called; in another program, as its author can call it. */
 export function heddleCommand(): string {
   const { env } = process;
   const called = String(getEnvironmentData(CALLED) ?? '');
@@ -41,7 +41,7 @@ function isMain(path: string): boolean {
   }
 }
 
-/** A call of `heddle` with these arguments, each quoted where the shell would read more into it. */
+/** A call of `heddle` with these arguments, each quoted if the shell requires it. */
 export function heddleCall(...args: readonly string[]): string {
   return [heddleCommand(), ...args.map(quoted)].join(' ');
 }

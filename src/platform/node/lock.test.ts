@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
-test('one at a time holds a folder, and gives it back', async () => {
+test('one writer at a time locks a folder, and releases it', async () => {
   const release = await lockFolder(folder, 'models/loom');
   expect(readdirSync(folder)).toEqual([`lock-${process.pid}`]);
   const second = lockFolder(folder, 'models/loom');
@@ -27,7 +27,7 @@ test('one at a time holds a folder, and gives it back', async () => {
   await (await lockFolder(folder, 'models/loom'))();
 });
 
-test('another process that lives keeps its lock', async () => {
+test('a running process keeps its lock', async () => {
   const lock = join(folder, `lock-${process.ppid}`);
   await (await lockFolder(folder, 'models/loom'))();
   writeFileSync(lock, '');
@@ -37,18 +37,18 @@ test('another process that lives keeps its lock', async () => {
   expect(readdirSync(folder)).toEqual([`lock-${process.ppid}`]);
 });
 
-test('the locks of processes that are gone are taken over', async () => {
+test('locks of ended processes are removed', async () => {
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   await (await lockFolder(folder, 'models/loom'))();
   writeFileSync(join(folder, `lock-${pid}`), '');
-  // And one of a process that had our own id, as in a container that was started again.
+  // Also one of a process with our own id, as in a restarted container.
   writeFileSync(join(folder, `lock-${process.pid}`), '');
   const release = await lockFolder(folder, 'models/loom');
   expect(readdirSync(folder)).toEqual([`lock-${process.pid}`]);
   await release();
 });
 
-test('of many that come at once, never two hold the folder', async () => {
+test('of many concurrent writers, never two hold the lock', async () => {
   let holders = 0;
   let most = 0;
   const outcomes = await Promise.allSettled(

@@ -1,4 +1,4 @@
-/** Folders are made, and where none can be made, that is said at once. */
+/** Folders are created, and failures are reported at once. */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
-test('what is missing is made, and the topmost of it returned', async () => {
+test('missing folders are created, and the topmost of them is returned', async () => {
   mkdirSync(join(here, 'a'));
   expect(await makeFolder(join(here, 'a', 'b', 'c', 'd'))).toBe(join(here, 'a', 'b'));
   expect(statSync(join(here, 'a', 'b', 'c', 'd')).isDirectory()).toBe(true);
@@ -19,7 +19,7 @@ test('what is missing is made, and the topmost of it returned', async () => {
   expect(await makeFolder(join(here, 'e'))).toBe(join(here, 'e'));
 });
 
-test('many at once all get their folder', async () => {
+test('concurrent calls all succeed', async () => {
   const folders = Array.from({ length: 20 }, (_, i) => join(here, 'x', 'y', `z${i % 4}`));
   const made = await Promise.all(folders.map((folder) => makeFolder(folder)));
   expect(folders.every((folder) => statSync(folder).isDirectory())).toBe(true);
@@ -32,6 +32,6 @@ test('a file in the way is an error', async () => {
   await expect(makeFolder(join(here, 'file', 'a', 'b'))).rejects.toMatchObject({ code: 'ENOTDIR' });
 });
 
-test.skipIf(!existsSync('/proc/self'))('a filesystem that makes none says so', async () => {
+test.skipIf(!existsSync('/proc/self'))('a filesystem without folder creation reports its error', async () => {
   await expect(makeFolder('/proc/heddle/model')).rejects.toMatchObject({ code: 'ENOENT' });
 });

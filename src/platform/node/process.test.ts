@@ -1,4 +1,4 @@
-/** What memory there is at most, by what systems answer; and digests of more than Node takes at once. */
+/** The memory limit for several answers of the system; and digests of more bytes than Node takes in one call. */
 import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
 import { afterEach, expect, test, vi } from 'vitest';

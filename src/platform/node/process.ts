@@ -5,10 +5,10 @@ import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { Digest, Thread } from '../platform.js';
 
-/** Bytes that a digest is given at a time: Node takes 2^31 - 1 of them at most. */
+/** The most bytes that the hash gets in one call; Node's limit is 2^31 - 1. */
 const MOST_BYTES = 2 ** 30;
 
-/** See `Platform.sha256`; `most` is how many bytes the hash is given in one call. */
+/** See `Platform.sha256`; `most` is the most bytes that the hash gets in one call. */
 export function sha256(most = MOST_BYTES): Digest {
   const hash = createHash('sha256');
   const digest: Digest = {
@@ -39,7 +39,7 @@ export function mostMemory(): number | undefined {
   return most > 0 && Number.isFinite(most) ? most : undefined;
 }
 
-/** The V8 flag of Node 20, which later versions do not have. */
+/** See `Platform.enableRelaxedSimd`. Node 20 needs the V8 flag; later versions do not have it. */
 export function enableRelaxedSimd(): void {
   setFlagsFromString('--experimental-wasm-relaxed-simd');
 }

@@ -1,20 +1,20 @@
 /** Connections to Valkey or Redis. */
 import { Redis } from 'iovalkey';
 
-/** Milliseconds until a connection is given up. */
+/** Timeout of connecting, in milliseconds. */
 const CONNECTING = 10_000;
 
-/** What a connection does where the store cannot be reached. */
+/** Limits for a store that cannot be reached. */
 export interface ValkeyPatience {
-  /** Milliseconds that a command may take; ten seconds by default. */
+  /** Timeout of a command in milliseconds; default: 10,000. */
   readonly command?: number;
-  /** How often a lost connection is made again for a command; null for as often as its time allows. Twice by default. */
+  /** Reconnections for a command after a lost connection; null for any number within its timeout. Default: 2. */
   readonly retries?: number | null;
 }
 
 /**
- * A client of the store at an address (`redis://host:6379/0`, `valkey://...`, their kin with TLS), which connects with its first command. Each
- * command rejects where the store cannot be reached.
+ * A client of the store at an address (`redis://host:6379/0`, `valkey://...`, or with TLS), which connects with its first command. Each
+ * command rejects if the store cannot be reached.
  */
 export function connectValkey(
   address: string,

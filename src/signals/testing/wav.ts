@@ -1,4 +1,4 @@
-/** WAV files of all codings, for tests. */
+/** Makes WAV files of all codings for tests. */
 export interface WavForm {
   readonly tag?: number;
   readonly bits?: number;
@@ -6,7 +6,7 @@ export interface WavForm {
   readonly channels?: number;
 }
 
-/** Samples from -1 to 1, channels side by side. */
+/** Makes a WAV file of samples from -1 to 1, with interleaved channels. */
 export function wavOf(samples: readonly number[], form: WavForm = {}): Buffer {
   const { tag = 1, bits = 16, rate = 8000, channels = 1 } = form;
   const data = Buffer.alloc((samples.length * bits) / 8);
@@ -23,7 +23,7 @@ export function wavOf(samples: readonly number[], form: WavForm = {}): Buffer {
   format.writeUInt32LE((rate * channels * bits) / 8, 8);
   format.writeUInt16LE((channels * bits) / 8, 12);
   format.writeUInt16LE(bits, 14);
-  // A chunk that says nothing, of odd size, stands between: readers skip it and its padding.
+  // An unknown chunk of odd size in between tests that readers skip it and its padding.
   return riff([
     ['fmt ', format],
     ['LIST', Buffer.from('abc')],
