@@ -9,6 +9,7 @@ import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
 import { reasonOf } from '../platform/unreadable.js';
 import {
+  ADAMW_DEFAULTS,
   MUON_DEFAULTS,
   parsePhases,
   stepsOf,
@@ -18,7 +19,7 @@ import {
 } from '../train/index.js';
 import { byLetter } from './by-letter.js';
 import { compilingLine, threadsOption, trainingDeviceOption } from './loading-options.js';
-import { wholeNumber } from './options.js';
+import { number, wholeNumber } from './options.js';
 
 /** The options of a training run. */
 export interface RunFlags {
@@ -32,6 +33,7 @@ export interface RunFlags {
   accumulate: number;
   learningRate?: number;
   optimizer: 'adamw' | 'muon';
+  average?: number;
   rate?: Record<string, number>;
   phases?: TrainingPhase[];
   warmup: number;
@@ -81,6 +83,14 @@ export function optimizerOption(): Option {
   )
     .choices(['adamw', 'muon'])
     .default('adamw');
+}
+
+/** `--average`: the average of the weights over the steps. */
+export function averageOption(): Option {
+  return new Option(
+    '--average <decay>',
+    'evaluate and save an average of the weights over the steps, with this decay, as in 0.999',
+  ).argParser(number);
 }
 
 /** The options of the device. */
@@ -202,7 +212,10 @@ export function settingsOf(flags: RunFlags, sequence: number, defaultRate: numbe
     accumulate: flags.accumulate,
     learningRate: flags.learningRate ?? defaultRate,
     warmupSteps: flags.warmup,
-    ...(flags.optimizer === 'muon' && { optimizer: MUON_DEFAULTS }),
+    optimizer: {
+      ...(flags.optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS),
+      ...(flags.average !== undefined && { averageDecay: flags.average }),
+    },
     seed: flags.seed,
     evaluateEvery: flags.evaluateEvery,
     saveEvery: flags.saveEvery,

@@ -23,6 +23,7 @@ import { formatCount, table } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
+  averageOption,
   deviceOptionsOf,
   optimizerOption,
   phasesOption,
@@ -75,6 +76,7 @@ export function configure(command: Command): void {
     .option('--learning-rate <rate>', 'highest learning rate', number, d.learningRate)
     .addOption(phasesOption())
     .addOption(optimizerOption())
+    .addOption(averageOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of the weights and of the examples', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

@@ -53,6 +53,7 @@ import { choice, each, number, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
   addGroupFlags,
+  averageOption,
   optimizerOption,
   phasesOption,
   type RunFlags,
@@ -182,6 +183,7 @@ export function configure(command: Command): void {
     )
     .addOption(phasesOption())
     .addOption(optimizerOption())
+    .addOption(averageOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

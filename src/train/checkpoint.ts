@@ -1,6 +1,6 @@
 /**
- * Checkpoints of training runs: the folder of a model or an adapter, with the optimizer's moments (`optimizer.safetensors`) and the progress
- * (`training.json`).
+ * Checkpoints of training runs: the folder of a model or an adapter, with the optimizer's moments (`optimizer.safetensors`; where the model's
+ * weights are averages over steps, the present ones too) and the progress (`training.json`).
  */
 import { z } from 'zod';
 import { join, openFile, readFolder, readText, sha256 } from '#platform';
@@ -32,7 +32,7 @@ import type { ParameterSpec } from '../nn/index.js';
 import { TEMPLATE_FILE } from '../text/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
-import { momentsOf, trainableOf } from './program.js';
+import { statesBeside, trainableOf } from './program.js';
 
 const OPTIMIZER = 'optimizer.safetensors';
 /** The carried states of the last batch, if batches continue each other. */
@@ -143,8 +143,8 @@ export async function writeCheckpoint(
 ): Promise<void> {
   const { from, lora, tokenizer, chatTemplate, settings } = input;
   const weights = new Map(trainableOf(model).map(({ name }) => [name, values.get(name)!]));
-  const moments = parameters.flatMap((spec) =>
-    momentsOf(spec, model, settings.optimizer).map((key) => ({
+  const beside = parameters.flatMap((spec) =>
+    statesBeside(spec, model, settings.optimizer).map((key) => ({
       name: key,
       dtype: 'F32' as const,
       shape: spec.shape,
@@ -162,7 +162,7 @@ export async function writeCheckpoint(
       if (chatTemplate !== undefined)
         await writeFileAtomic(join(temporary, TEMPLATE_FILE), `${chatTemplate}\n`);
     }
-    await writeSafetensors(join(temporary, OPTIMIZER), moments);
+    await writeSafetensors(join(temporary, OPTIMIZER), beside);
     const carried = memory.map(({ name, dtype }) => {
       const { dims: shape, data } = values.get(name)!;
       return { name, dtype: DTYPES[dtype].safetensors, shape, data };
@@ -175,7 +175,7 @@ export async function writeCheckpoint(
 /** The contents of a checkpoint. */
 export interface Saved {
   step: number;
-  /** Parameters, the moments of those trained by the last step, and carried states. */
+  /** Parameters, the states beside those trained by the last step, and carried states. */
   values: Map<string, HostTensor>;
 }
 
@@ -215,7 +215,7 @@ export async function readCheckpoint(
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
     for (const spec of trainedAt(step)) {
-      for (const key of momentsOf(spec, model, input.settings.optimizer)) {
+      for (const key of statesBeside(spec, model, input.settings.optimizer)) {
         values.set(key, float32(await file.readFloat32(key), spec.shape));
       }
     }

@@ -21,7 +21,7 @@ import { type ParameterSpec, Random } from '../nn/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
 import type { PlacedPhase } from './phases.js';
-import { evaluationProgram, trainableOf, trainingProgram } from './program.js';
+import { evaluationProgram, presentValue, trainableOf, trainingProgram } from './program.js';
 import type { TrainingSettings } from './settings.js';
 import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
 
@@ -89,7 +89,7 @@ export interface Equipment {
 }
 
 /**
- * Compiles a phase from all values of a run after `step` steps. Missing moments are 0. Carried states are reset if the phase has other row
+ * Compiles a phase from all values of a run after `step` steps. Missing moments are 0, and a missing present value is the average. Carried states are reset if the phase has other row
  * lengths or another number of rows, since its rows start at other positions of the documents.
  */
 export async function equip(
@@ -118,6 +118,13 @@ export async function equip(
     ...inLayers,
     weights: frozen,
   });
+  if (optimizer.averageDecay !== undefined) {
+    for (const { name } of parameters) {
+      const { data, dims } = values.get(name)!;
+      const present = presentValue(name);
+      if (!values.has(present)) values.set(present, float32((data as Float32Array).slice(), dims));
+    }
+  }
   const isForgotten = step === phase.start && !phase.goesOn;
   const forgotten = new Set(isForgotten ? memory.map(({ name }) => name) : []);
   const initial = new Map(

@@ -18,14 +18,14 @@ import type { Objective, TrainingData } from './data.js';
 import type { Subject } from './equipment.js';
 import type { OptimizerConfig } from './optimizer.js';
 import type { PlacedPhase } from './phases.js';
-import { momentsOf, trainedOf } from './program.js';
+import { statesBeside, trainedOf } from './program.js';
 import type { TrainingSettings } from './settings.js';
 
 /** Bytes each. */
 export interface MemoryNeed {
   parameters: number;
   gradients: number;
-  /** The number of moments: two for AdamW, one for Muon. */
+  /** The moments, two for AdamW and one for Muon; and the present weights beside their average. */
   optimizer: number;
   activations: number;
   total: number;
@@ -138,7 +138,7 @@ export function weightsNeed(
     ...Array.from(teacher?.weights.values() ?? [], bytesOfWeight),
   ]);
   const gradients = sum(trained.map((spec) => (spec.isStatistic ? 0 : sizeOf(spec))));
-  const moments = sum(trained.map((spec) => momentsOf(spec, model, optimizer).length * sizeOf(spec)));
+  const moments = sum(trained.map((spec) => statesBeside(spec, model, optimizer).length * sizeOf(spec)));
   return {
     parameters,
     gradients,

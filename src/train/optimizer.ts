@@ -18,6 +18,11 @@ import {
 /** AdamW (Loshchilov & Hutter, 2019, arXiv 1711.05101), with the gradient's norm clipped before; Muon for matrices, if it is asked for. */
 export interface OptimizerConfig extends AdamWConfig {
   /**
+   * If present, an exponential moving average of the weights over the steps, with this decay, is what is evaluated and saved (Polyak & Juditsky,
+   * 1992). Early on its decay is less: (1 + step) / (10 + step) at most, as in TensorFlow's ExponentialMovingAverage.
+   */
+  averageDecay?: number;
+  /**
    * If present, Muon (muon.ts) with this momentum updates the matrices of layers, at the same learning rate and weight decay.
    */
   muonMomentum?: number;
@@ -48,16 +53,18 @@ export const ADAMW_DEFAULTS: AdamWConfig = {
 export const MUON_DEFAULTS: OptimizerConfig = { ...ADAMW_DEFAULTS, muonMomentum: 0.95 };
 
 /**
- * Numbers of one step: [step size with bias correction, epsilon with bias correction, factor of decayed parameters, learning rate].
+ * Numbers of one step: [step size with bias correction, epsilon with bias correction, factor of decayed parameters, learning rate, weight of the
+ * new parameters in their average].
  */
-export const STEP_SCALARS = 4;
+export const STEP_SCALARS = 5;
 
-/** The numbers of step `step` (1 for the first) at a learning rate. */
-export function stepScalars(config: AdamWConfig, step: number, learningRate: number): number[] {
+/** The numbers of step `step` (1 for the first) at a learning rate; with one of 0 the step counts in no average. */
+export function stepScalars(config: OptimizerConfig, step: number, learningRate: number): number[] {
   const first = 1 - config.beta1 ** step;
   const second = Math.sqrt(1 - config.beta2 ** step);
   const kept = 1 - learningRate * config.weightDecay;
-  return [(learningRate * second) / first, config.epsilon * second, kept, learningRate];
+  const averaged = learningRate === 0 ? 0 : 1 - Math.min(config.averageDecay ?? 0, (1 + step) / (10 + step));
+  return [(learningRate * second) / first, config.epsilon * second, kept, learningRate, averaged];
 }
 
 /** sqrt(sum of all squares). */
@@ -89,12 +96,13 @@ export interface StepFactors {
   readonly epsilon: Tensor;
   readonly kept: Tensor;
   readonly learningRate: Tensor;
+  readonly averaged: Tensor;
 }
 
 /** The factors of a step from its numbers [STEP_SCALARS] and the clip factor. */
 export function stepFactors(config: AdamWConfig, numbers: Tensor, clip: Tensor): StepFactors {
   const parts = split(numbers, 0, new Array<number>(STEP_SCALARS).fill(1));
-  const [stepSize, epsilon, kept, learningRate] = parts as [Tensor, Tensor, Tensor, Tensor];
+  const [stepSize, epsilon, kept, learningRate, averaged] = parts as [Tensor, Tensor, Tensor, Tensor, Tensor];
   return {
     clip,
     gradient: multiply(clip, 1 - config.beta1),
@@ -103,6 +111,7 @@ export function stepFactors(config: AdamWConfig, numbers: Tensor, clip: Tensor):
     epsilon,
     kept,
     learningRate,
+    averaged,
   };
 }
 
@@ -136,4 +145,9 @@ export function adamW(
   const update = multiply(divide(first, add(sqrt(second), factors.epsilon)), factors.stepSize);
   const shrunk = decay ? multiply(parameter, factors.kept) : parameter;
   return { parameter: subtract(shrunk, update), moments: { first, second } };
+}
+
+/** The average of a parameter's values over steps, with the value of one step more. */
+export function averagedWith(average: Tensor, value: Tensor, { averaged }: StepFactors): Tensor {
+  return add(average, multiply(subtract(value, average), averaged));
 }

@@ -11,10 +11,11 @@ import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel, type Model } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, type AdamWConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
+import { ADAMW_DEFAULTS, type OptimizerConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
 import {
   evaluationProgram,
   firstMoment,
+  presentValue,
   secondMoment,
   type TrainingShape,
   trainedOf,
@@ -33,12 +34,13 @@ function randomTokens(count: number, seed: number): number[] {
 }
 
 /** A program and a state with random weights and no moments. */
-async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = ADAMW_DEFAULTS) {
+async function started(shape: Partial<TrainingShape>, optimizer: OptimizerConfig = ADAMW_DEFAULTS) {
   const whole = { batch: 4, accumulate: 1, stepsPerRun: 1, ...shape };
   const { program, parameters } = trainingProgram(model, nextTokens(sequence), optimizer, whole);
   const executable = await device.compile(program);
   const values = tinyWeights(model);
   for (const { name, shape: dims } of parameters) {
+    if (optimizer.averageDecay !== undefined) values.set(presentValue(name), values.get(name)!);
     values.set(firstMoment(name), hostZeros('float32', dims));
     values.set(secondMoment(name), hostZeros('float32', dims));
   }
@@ -131,6 +133,31 @@ describe('a step of a whole model is AdamW', () => {
         }
       }
     });
+  }
+});
+
+test('an average of the weights changes none of them, and is moved towards each new value', async () => {
+  const averageDecay = 0.4;
+  const [plain, averaged] = [await started({}), await started({}, { ...ADAMW_DEFAULTS, averageDecay })];
+  const names = plain.parameters.map(({ name }) => name);
+  let before = flat(await averaged.state.read(), names);
+  // Before the third step the decay is (1 + step) / (10 + step); a step at a rate of 0 does not count.
+  for (const [step, rate, weight] of [
+    [1, 1e-2, 9 / 11],
+    [2, 1e-2, 9 / 12],
+    [9, 1e-2, 0.6],
+    [10, 0, 0],
+  ] as const) {
+    const ids = randomTokens(4, step);
+    expect(await averaged.run(ids, step, rate)).toEqual(await plain.run(ids, step, rate));
+    const [values, state] = [await plain.state.read(), await averaged.state.read()];
+    for (const name of names) expect(state.get(presentValue(name)), name).toEqual(values.get(name));
+    for (const name of names.map(secondMoment)) expect(state.get(name), name).toEqual(values.get(name));
+    const present = flat(values, names);
+    const expected = before.map((average, i) => average + weight * (present[i]! - average));
+    before = flat(state, names);
+    expect(relativeError(before, expected)).toBeLessThan(1e-6);
+    expect(relativeError(before, present)).toBeGreaterThan(1e-5);
   }
 });
 

@@ -25,6 +25,7 @@ import type { Objective } from './data.js';
 import { isMatrixOfLayer, muon } from './muon.js';
 import {
   adamW,
+  averagedWith,
   clipFactor,
   globalNorm,
   type OptimizerConfig,
@@ -73,11 +74,21 @@ export function momentum(name: string): string {
   return `muon.momentum/${name}`;
 }
 
-/** The names of a parameter's moments; statistics have none, since they have no gradient. */
-export function momentsOf(spec: ParameterSpec, model: Model, optimizer: OptimizerConfig): string[] {
-  if (spec.isStatistic) return [];
+/** The name of the state with the present value of a parameter whose own state is its average over the steps. */
+export function presentValue(name: string): string {
+  return `present/${name}`;
+}
+
+/**
+ * The names of a parameter's states beside its own: moments (statistics have none, since they have no gradient), and its present value if its own
+ * state is an average.
+ */
+export function statesBeside(spec: ParameterSpec, model: Model, optimizer: OptimizerConfig): string[] {
   const { name } = spec;
-  return isSteppedByMuon(spec, model, optimizer) ? [momentum(name)] : [firstMoment(name), secondMoment(name)];
+  const present = optimizer.averageDecay === undefined ? [] : [presentValue(name)];
+  if (spec.isStatistic) return present;
+  if (isSteppedByMuon(spec, model, optimizer)) return [...present, momentum(name)];
+  return [...present, firstMoment(name), secondMoment(name)];
 }
 
 function isSteppedByMuon(spec: ParameterSpec, model: Model, { muonMomentum }: OptimizerConfig): boolean {
@@ -112,7 +123,7 @@ export function trainingProgram(
   const specs = trainedOf(model, rates);
   const memory = memoryOf(objective, accumulate, batch);
   const states = [
-    ...specs.flatMap((spec) => trainingStates(spec, momentsOf(spec, model, optimizer))),
+    ...specs.flatMap((spec) => trainingStates(spec, statesBeside(spec, model, optimizer))),
     ...memory,
   ];
   const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
@@ -120,13 +131,15 @@ export function trainingProgram(
   const learned = specs.filter(({ isStatistic }) => !isStatistic);
   const statistics = specs.filter(({ isStatistic }) => isStatistic).map(({ name }) => name);
   const places = new Map(states.map(({ name }, i) => [name, i]));
+  const averages = optimizer.averageDecay !== undefined;
+  const stepped = (name: string): string => (averages ? presentValue(name) : name);
 
   const step = (index: Tensor, carried: readonly Tensor[]) => {
     const now = (name: string): Tensor => carried[places.get(name)!]!;
     const inStep = new ParameterRegistry(new Set(statistics));
     for (const spec of specs) {
       inStep.specs.set(spec.name, spec);
-      inStep.tensors.set(spec.name, now(spec.name));
+      inStep.tensors.set(spec.name, now(stepped(spec.name)));
     }
     const own = examples.map((each) => gather(each, index));
     const one = (batches: readonly Tensor[], before: BetweenBatches): OfBatch => {
@@ -142,29 +155,35 @@ export function trainingProgram(
         memory: left,
       };
     };
-    const kept = { statistics: statistics.map(now), memory: memory.map(({ name }) => now(name)) };
+    const kept = {
+      statistics: statistics.map((name) => now(stepped(name))),
+      memory: memory.map(({ name }) => now(name)),
+    };
     const result = averaged(own, kept, accumulate, one);
     const norm = globalNorm(result.gradients);
     const clip = clipFactor(norm, optimizer.maxGradientNorm);
     const factors = stepFactors(optimizer, gather(scalars, index), clip);
-    const next = new Map(statistics.map((name, i) => [name, result.statistics[i]!]));
+    const next = new Map(statistics.map((name, i) => [stepped(name), result.statistics[i]!]));
     for (const [i, { name }] of memory.entries()) next.set(name, result.memory[i]!);
     for (const [i, spec] of learned.entries()) {
       const { name, decay } = spec;
       const ownFactors = scaled(factors, rateOf(name, rates, model));
       if (isSteppedByMuon(spec, model, optimizer)) {
-        const before = now(momentum(name));
-        const stepped = muon(optimizer.muonMomentum!, now(name), result.gradients[i]!, before, ownFactors);
-        next.set(name, stepped.parameter);
-        next.set(momentum(name), stepped.momentum);
+        const [value, before] = [now(stepped(name)), now(momentum(name))];
+        const after = muon(optimizer.muonMomentum!, value, result.gradients[i]!, before, ownFactors);
+        next.set(stepped(name), after.parameter);
+        next.set(momentum(name), after.momentum);
         continue;
       }
       const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
-      const stepped = adamW(optimizer, now(name), result.gradients[i]!, moments, ownFactors, decay);
-      next.set(name, stepped.parameter);
-      next.set(firstMoment(name), stepped.moments.first);
-      next.set(secondMoment(name), stepped.moments.second);
+      const after = adamW(optimizer, now(stepped(name)), result.gradients[i]!, moments, ownFactors, decay);
+      next.set(stepped(name), after.parameter);
+      next.set(firstMoment(name), after.moments.first);
+      next.set(secondMoment(name), after.moments.second);
     }
+    if (averages)
+      for (const { name } of specs)
+        next.set(name, averagedWith(now(name), next.get(presentValue(name))!, factors));
     return { carried: states.map(({ name }) => next.get(name)!), stacked: [result.loss, norm] };
   };
   const once = () => {
@@ -186,9 +205,9 @@ export function trainingProgram(
   };
 }
 
-/** A parameter's value and moments. */
-function trainingStates(spec: ParameterSpec, moments: readonly string[]): StateSpec[] {
-  return [spec.name, ...moments].map((name) => ({
+/** A parameter's value, and its states beside it. */
+function trainingStates(spec: ParameterSpec, beside: readonly string[]): StateSpec[] {
+  return [spec.name, ...beside].map((name) => ({
     name,
     dtype: 'float32',
     shape: spec.shape,

@@ -76,9 +76,11 @@ export function checkSettings(settings: TrainingSettings): void {
   for (const key of ['steps', 'warmupSteps', 'seed', 'evaluateEvery', 'saveEvery'] as const) whole(key, 0);
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))
     throw new ConfigError(`learningRate is ${settings.learningRate}: expected more than 0`);
-  const { muonMomentum } = settings.optimizer;
+  const { muonMomentum, averageDecay } = settings.optimizer;
   if (muonMomentum !== undefined && !(muonMomentum >= 0 && muonMomentum < 1))
     throw new ConfigError(`muonMomentum is ${muonMomentum}: expected 0 or more, and less than 1`);
+  if (averageDecay !== undefined && !(averageDecay > 0 && averageDecay < 1))
+    throw new ConfigError(`averageDecay is ${averageDecay}: expected more than 0, and less than 1`);
   const { phases } = settings;
   if (phases) {
     parsePhases(phases, 'settings.phases');

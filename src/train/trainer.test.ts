@@ -32,6 +32,8 @@ import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
 import { documentData } from './documents.js';
 import { initialWeights } from './equipment.js';
+import { evaluateModel } from './evaluate.js';
+import { ADAMW_DEFAULTS, MUON_DEFAULTS } from './optimizer.js';
 import {
   aheadDevice,
   digests,
@@ -214,6 +216,7 @@ describe('the same bytes', () => {
   const cases: [string, RunOptions][] = [
     ['one batch a step', {}],
     ['two batches a step', { settings: { accumulate: 2, batch: 1 } }],
+    ['an average of the weights', { settings: { optimizer: { ...ADAMW_DEFAULTS, averageDecay: 0.5 } } }],
     ['packed documents', { data: documentData(tinyDocuments, tinyDocuments, 'pack') }],
     [
       'documents that are carried on, past attention of each kind',
@@ -228,6 +231,7 @@ describe('the same bytes', () => {
       {
         model: hybridModel(tinyConfig({ pattern: 'M*' })),
         settings: {
+          optimizer: { ...MUON_DEFAULTS, averageDecay: 0.5 },
           phases: [
             { steps: 8, sequence: 6, batch: 4, rates: { 'layer:*': 0 } },
             { steps: 8, sequence: 12, rates: { 'layer:M': 0, '*embeddings*': 0.5 } },
@@ -261,6 +265,32 @@ describe('the same bytes', () => {
       }
     });
   }
+
+  test('an average of the weights is evaluated and saved; steps beyond the last do not move it', async () => {
+    const optimizer = { ...ADAMW_DEFAULTS, averageDecay: 0.9 };
+    const settings = { steps: 13, evaluateEvery: 0, saveEvery: 0 };
+    await train(tinyInput(at('plain'), { settings }));
+    await train(tinyInput(at('averaged'), { settings: { ...settings, optimizer } }));
+    await train(tinyInput(at('stepped'), { settings: { ...settings, optimizer }, device: stepByStep }));
+    const ofModel = (name: string) => digests(at(name))['model.safetensors'];
+    expect(ofModel('stepped')).toBe(ofModel('averaged'));
+    expect(ofModel('averaged')).not.toBe(ofModel('plain'));
+    const [plain, averaged] = ['plain', 'averaged'].map((name) => metrics(at(name)));
+    const steps = (events: readonly TrainingEvent[]) =>
+      events.flatMap((each) => (each.event === 'step' ? [[each.loss, each.gradientNorm]] : []));
+    expect(steps(averaged!)).toEqual(steps(plain!));
+    const told = averaged!.flatMap((each) => (each.event === 'evaluation' ? [each.loss] : [])).at(-1)!;
+    const { model, settings: all, device } = tinyInput(at('averaged'));
+    const weights = await readWeights(join(at('averaged'), 'checkpoint'), model);
+    const { loss } = await evaluateModel(model, weights, validationTokens, all.sequence, device);
+    expect(told).toBeCloseTo(loss, 5);
+    const other = train(tinyInput(at('averaged'), { settings, resume: true }));
+    await expect(other).rejects.toThrow(/differs in averageDecay \(then 0\.9, now none\)/);
+    for (const averageDecay of [0, 1, Number.NaN]) {
+      const beyond = { settings: { ...settings, optimizer: { ...optimizer, averageDecay } } };
+      await expect(train(tinyInput(at('beyond'), beyond))).rejects.toThrow(ConfigError);
+    }
+  });
 
   test('a phase leaves what it freezes, and phases of other lengths than runs of the program have all their steps', async () => {
     const model = hybridModel(tinyConfig({ pattern: 'M*' }));
