@@ -45,22 +45,50 @@ export class LeastSquares {
     return error;
   }
 
-  /** The map [features, outputs] of least squared error, by ridge regression; `penalty` is relative to the features' mean square. */
-  solve(penalty: number): Float64Array {
-    const { features, outputs } = this;
-    const penalized = this.gram.slice();
+  /**
+   * The map [features, outputs] of least squared error, by ridge regression; `penalty` is relative to the features' mean square. Without
+   * `constant` the map ignores the last feature.
+   */
+  solve(penalty: number, constant = true): Float64Array {
+    const { features, outputs, gram, moments } = this;
+    const size = constant ? features : features - 1;
     let trace = 0;
-    for (let i = 0; i < features; i++) trace += penalized[i * features + i]!;
-    for (let i = 0; i < features; i++) penalized[i * features + i]! += (penalty * trace) / features + 1e-9;
-    return solved(penalized, this.moments, features, outputs);
+    for (let i = 0; i < features; i++) trace += gram[i * features + i]!;
+    const penalized = new Float64Array(size * size);
+    for (let i = 0; i < size; i++) {
+      penalized.set(gram.subarray(i * features, i * features + i + 1), i * size);
+      penalized[i * size + i]! += (penalty * trace) / features + 1e-9;
+    }
+    const map = new Float64Array(features * outputs);
+    map.set(solved(penalized, moments.subarray(0, size * outputs), size, outputs));
+    return map;
   }
 
-  /** The map [features, outputs] for the penalty of `PENALTIES` with the smallest squared error over the examples of `held`. */
-  solveFor(held: LeastSquares): Float64Array {
-    const maps = PENALTIES.map((penalty) => this.solve(penalty));
-    const errors = maps.map((map) => held.errorOf(map));
-    return maps[errors.indexOf(Math.min(...errors))]!;
+  /** The sums over the examples of both. */
+  plus(other: LeastSquares): LeastSquares {
+    const { features, outputs } = this;
+    const both = new LeastSquares(features, outputs);
+    both.examples = this.examples + other.examples;
+    both.gram.set(this.gram.map((value, i) => value + other.gram[i]!));
+    both.moments.set(this.moments.map((value, i) => value + other.moments[i]!));
+    return both;
   }
+
+  /** The penalty, of six powers of ten, whose map has the least squared error over the examples of `held`. */
+  penaltyFor(held: LeastSquares): number {
+    return leastBy(PENALTIES, (penalty) => held.errorOf(this.solve(penalty)));
+  }
+
+  /** Of some maps the one of the least squared error over these examples, the first of equals. */
+  bestOf(maps: readonly Float64Array[]): Float64Array {
+    return leastBy(maps, (map) => this.errorOf(map));
+  }
+}
+
+/** The first of the items for which `measure` is the least. */
+function leastBy<T>(items: readonly T[], measure: (item: T) => number): T {
+  const values = items.map(measure);
+  return items[values.indexOf(Math.min(...values))]!;
 }
 
 /** Solves a x = b for a [size, size] symmetric and positive definite (the lower half is read), b [size, columns], by Cholesky decomposition. */

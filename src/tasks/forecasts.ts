@@ -53,7 +53,7 @@ export interface LinearFit extends Pick<Origins, 'horizon' | 'scale'> {
 
 /**
  * Each value of the horizon as a linear map of the last `reach` values less the last of them, by least squares: the form of NLinear (Zeng et
- * al., 2022, arXiv 2205.13504). It is the straight map that a model of these lags begins with.
+ * al., 2022, arXiv 2205.13504).
  */
 export function linearForecast({ learned, held, reach, horizon, scale }: LinearFit): Forecast {
   const width = reach + 1;
@@ -70,13 +70,31 @@ export function linearForecast({ learned, held, reach, horizon, scale }: LinearF
       );
     return sums;
   };
-  const map = sumsOf(learned).solveFor(sumsOf(held));
+  const sums = sumsOf(learned);
+  const map = sums.solve(sums.penaltyFor(sumsOf(held)));
   return (values, at) => {
     const x = features(values, at);
     return Array.from({ length: horizon }, (_, h) => {
       let sum = 0;
       for (let i = 0; i < width; i++) sum += x[i]! * map[i * horizon + h]!;
       return values[at - 1]! + scale * sum;
+    });
+  };
+}
+
+/** What the linear map of a model of one channel says, without its layers. */
+export function mappedForecast(
+  map: ReadonlyMap<string, Float32Array>,
+  { lags = 1, patch, horizon, scale: [scale] }: SeriesConfig,
+): Forecast {
+  const [weight, bias] = [map.get('lags.weight')!, map.get('lags.bias')!];
+  const reach = lags * patch;
+  return (values, at) => {
+    const last = values[at - 1]!;
+    return Array.from({ length: horizon }, (_, h) => {
+      let told = last + scale! * bias[h]!;
+      for (let i = 0; i < reach; i++) told += weight[h * reach + i]! * (values[at - reach + i]! - last);
+      return told;
     });
   };
 }

@@ -24,6 +24,7 @@ import { wordnetKinds } from './wordnet.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
 export { type TaskModelOptions, taskModel } from './model.js';
+export { OWN_MAP } from './series.js';
 export {
   ACCURACY,
   type Measure,

@@ -3,9 +3,18 @@
  * the part that is learned from, over all values of a horizon and every beginning in the last fifth.
  */
 import { parse } from 'csv-parse/sync';
-import { type SeriesRows, seriesData, squaredObjective } from '../train/index.js';
+import type { SeriesConfig } from '../models/index.js';
+import { type SeriesRows, seriesData, squaredObjective, straightMap } from '../train/index.js';
 import { packageFile } from './data.js';
-import { forecastError, last, linearForecast, modelError, type Origins, seasonalNaive } from './forecasts.js';
+import {
+  forecastError,
+  last,
+  linearForecast,
+  mappedForecast,
+  modelError,
+  type Origins,
+  seasonalNaive,
+} from './forecasts.js';
 import { expectOwnLength, type Task } from './task.js';
 
 interface Series {
@@ -23,6 +32,9 @@ interface Series {
   readonly patch?: number;
   readonly horizons: readonly number[];
 }
+
+/** What a model's own linear map reaches without its layers: no simple method beside it, but a part of it. */
+export const OWN_MAP = 'its linear map alone';
 
 const VEGA = 'vega-datasets';
 
@@ -112,22 +124,23 @@ function seriesTask(
       });
       const held = values.subarray(Math.max(0, end - context), tested);
       const origins: Origins = { values, first: tested, context, horizon, scale };
+      const reads: SeriesConfig = {
+        ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
+        ...{ quantiles: [0.5], offset: [mean], scale: [scale], lags: context / patch },
+      };
+      const [training, validation] = [part(0, end), part(Math.max(0, end - context), tested)];
       return {
-        reads: {
-          ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
-          ...{ quantiles: [0.5], offset: [mean], scale: [scale], lags: context / patch },
-        },
+        reads,
         sequence: context / patch,
         // As it is measured, and as the linear map beside it is fitted.
-        data: seriesData(part(0, end), part(Math.max(0, end - context), tested), {
-          objective: squaredObjective,
-        }),
+        data: seriesData(training, validation, { objective: squaredObjective }),
         baselines: {
           [period > 1 ? 'seasonal naive' : 'random walk']: forecastError(
             origins,
             period > 1 ? seasonalNaive(period, horizon) : last(horizon),
           ),
           linear: forecastError(origins, linearForecast({ learned, held, reach: context, horizon, scale })),
+          [OWN_MAP]: forecastError(origins, mappedForecast(straightMap(training, validation, reads), reads)),
         },
         async *score(trained) {
           yield { of: `${horizon} values`, value: await modelError(trained, origins) };

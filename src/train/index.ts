@@ -32,6 +32,7 @@ export {
   TRAINING_DEFAULTS,
   type TrainingSettings,
 } from './settings.js';
+export { straightMap } from './straight-map.js';
 export { heldOut, nextTokens, textData, tokenLosses } from './text.js';
 export {
   expectNoRun,

@@ -13,7 +13,7 @@ import {
 } from '../graph/index.js';
 import { perceive, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { constantColumns, LeastSquares } from '../signals/index.js';
+import { constantColumns } from '../signals/index.js';
 import {
   type DataSource,
   digestOf,
@@ -22,6 +22,7 @@ import {
   inputConfigOf,
   type Objective,
 } from './data.js';
+import { straightMap } from './straight-map.js';
 
 /** Rows of values in the order of the model's channels, flat; NaN for missing values. */
 export interface SeriesRows {
@@ -142,63 +143,6 @@ export function seriesData(
       identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
     };
   };
-}
-
-/** The most windows that the linear map is fitted to, spread over the rows. */
-const MOST_FITTED = 16_384;
-/** The most products of features that are summed for it: some ten seconds. */
-const MOST_PRODUCTS = 4e9;
-
-/**
- * The initial linear map of a series' lags, as parameters of the model: ridge regression on the training windows, with the penalty that is best
- * on held-out ones. The layers then learn only the residual. Empty if every window has missing values.
- */
-function straightMap(
-  training: SeriesRows,
-  validation: SeriesRows,
-  config: SeriesConfig,
-): Map<string, Float32Array> {
-  const { lags = 1, patch, channels, horizon, targets } = config;
-  const read = lags * patch * channels.length;
-  const outputs = horizon * targets.length;
-  const sums = new LeastSquares(read + 1, outputs);
-  for (const { x, y } of straightExamples(training, config)) sums.add(x, y);
-  if (sums.examples === 0) return new Map();
-  const held = new LeastSquares(read + 1, outputs);
-  for (const { x, y } of straightExamples(validation, config)) held.add(x, y);
-  const map = sums.solveFor(held);
-  const weight = Float32Array.from(
-    { length: outputs * read },
-    (_, i) => map[(i % read) * outputs + Math.floor(i / read)]!,
-  );
-  return new Map([
-    ['lags.weight', weight],
-    ['lags.bias', Float32Array.from(map.subarray(read * outputs))],
-  ]);
-}
-
-/** Windows without missing values: the features (differences of the lags to the last row, and 1) and the outputs (differences of the horizon). */
-function* straightExamples(
-  { values, channels }: SeriesRows,
-  { lags = 1, patch, horizon, targets, offset, scale }: SeriesConfig,
-): Generator<{ x: Float64Array; y: Float64Array }> {
-  const width = channels.length;
-  const read = lags * patch * width;
-  const scaled = Float64Array.from(values, (value, i) => (value - offset[i % width]!) / scale[i % width]!);
-  const columns = targets.map((name) => channels.indexOf(name));
-  const windows = values.length / width - lags * patch - horizon + 1;
-  const most = Math.min(MOST_FITTED, MOST_PRODUCTS / (read + 1) ** 2);
-  for (let start = 0; start < windows; start += Math.ceil(windows / most)) {
-    const end = start * width + read;
-    const last = scaled.subarray(end - width, end);
-    const x = new Float64Array(read + 1).fill(1);
-    for (let i = 0; i < read; i++) x[i] = scaled[end - read + i]! - last[i % width]!;
-    const y = Float64Array.from({ length: horizon * columns.length }, (_, i) => {
-      const column = columns[i % columns.length]!;
-      return scaled[end + Math.floor(i / columns.length) * width + column]! - last[column]!;
-    });
-    if (x.every(Number.isFinite) && y.every(Number.isFinite)) yield { x, y };
-  }
 }
 
 /** Throws `DataError` for a constant target. */

@@ -1,0 +1,116 @@
+/** The linear map beside the layers of a forecaster (`input.lags`), fitted by least squares before the first step. */
+import type { SeriesConfig } from '../models/index.js';
+import { LeastSquares } from '../signals/index.js';
+import type { SeriesRows } from './series.js';
+
+/** The most windows that the linear map is fitted to, spread over the rows. */
+const MOST_FITTED = 16_384;
+/** The most products of features that are summed for it: some ten seconds. */
+const MOST_PRODUCTS = 2e9;
+
+/**
+ * The initial linear map of a series' lags, as parameters of the model: ridge regression on the training windows, with the penalty that is best
+ * on held-out ones. The layers then learn only the residual. Empty if every window has missing values.
+ *
+ * The held-out windows also choose between maps with a constant and without, since a constant is the drift of the training rows, and between
+ * maps of the windows as they are and of these and the same windows read backwards: the autocorrelation of a stationary series is the same both
+ * ways, so that both together halve the variance of the estimate (the modified covariance method; Marple, 1980, IEEE Trans. ASSP 28(4)).
+ * A map that is not better than the last value by more than chance is left at zero, which forecasts the last value.
+ */
+export function straightMap(
+  training: SeriesRows,
+  validation: SeriesRows,
+  config: SeriesConfig,
+): Map<string, Float32Array> {
+  const { lags = 1, patch, channels, horizon, targets } = config;
+  const read = lags * patch * channels.length;
+  const outputs = horizon * targets.length;
+  const sumsOf = (rows: SeriesRows): LeastSquares => {
+    const sums = new LeastSquares(read + 1, outputs);
+    for (const { x, y } of straightExamples(rows, config)) sums.add(x, y);
+    return sums;
+  };
+  const forwards = sumsOf(training);
+  if (forwards.examples === 0) return new Map();
+  const held = sumsOf(validation);
+  const penalty = forwards.penaltyFor(held);
+  const bothWays = forwards.plus(sumsOf(reversed(training)));
+  const best = held.bestOf(
+    [forwards, bothWays].flatMap((sums) => [true, false].map((constant) => sums.solve(penalty, constant))),
+  );
+  const map = isByChance(best, validation, config) ? new Float64Array(best.length) : best;
+  const weight = Float32Array.from(
+    { length: outputs * read },
+    (_, i) => map[(i % read) * outputs + Math.floor(i / read)]!,
+  );
+  return new Map([
+    ['lags.weight', weight],
+    ['lags.bias', Float32Array.from(map.subarray(read * outputs))],
+  ]);
+}
+
+/** Fewer parts than these tell nothing about chance. */
+const LEAST_PARTS = 3;
+/** The least mean gain that counts, in standard errors. */
+const LEAST_GAIN = 2;
+
+/**
+ * Whether the held-out rows leave it open that a map [features, outputs] is no better than the last value: its mean gain in squared error over
+ * parts of a horizon each, whose windows overlap in no value that is forecast but those of the next part, is within two standard errors of zero.
+ */
+function isByChance(map: Float64Array, rows: SeriesRows, config: SeriesConfig): boolean {
+  const parts = new Map<number, { gain: number; count: number }>();
+  for (const { start, x, y } of straightExamples(rows, config)) {
+    const part = Math.floor(start / config.horizon);
+    const { gain, count } = parts.get(part) ?? { gain: 0, count: 0 };
+    let own = 0;
+    for (let h = 0; h < y.length; h++) {
+      let told = 0;
+      for (let i = 0; i < x.length; i++) told += x[i]! * map[i * y.length + h]!;
+      own += y[h]! ** 2 - (y[h]! - told) ** 2;
+    }
+    parts.set(part, { gain: gain + own, count: count + 1 });
+  }
+  if (parts.size < LEAST_PARTS) return false;
+  const gains = Array.from(parts.values(), ({ gain, count }) => gain / count);
+  const mean = gains.reduce((sum, gain) => sum + gain, 0) / gains.length;
+  const variance = gains.reduce((sum, gain) => sum + (gain - mean) ** 2, 0) / (gains.length - 1);
+  return mean < LEAST_GAIN * Math.sqrt(variance / gains.length);
+}
+
+/** The same rows in the opposite order. */
+function reversed({ values, channels }: SeriesRows): SeriesRows {
+  const width = channels.length;
+  const rows = values.length / width;
+  return {
+    channels,
+    values: values.map((_, i) => values[(rows - 1 - Math.floor(i / width)) * width + (i % width)]!),
+  };
+}
+
+/**
+ * Windows without missing values, by their first row: the features (differences of the lags to the last row, and 1) and the outputs (differences
+ * of the horizon).
+ */
+function* straightExamples(
+  { values, channels }: SeriesRows,
+  { lags = 1, patch, horizon, targets, offset, scale }: SeriesConfig,
+): Generator<{ start: number; x: Float64Array; y: Float64Array }> {
+  const width = channels.length;
+  const read = lags * patch * width;
+  const scaled = Float64Array.from(values, (value, i) => (value - offset[i % width]!) / scale[i % width]!);
+  const columns = targets.map((name) => channels.indexOf(name));
+  const windows = values.length / width - lags * patch - horizon + 1;
+  const most = Math.min(MOST_FITTED, MOST_PRODUCTS / (read + 1) ** 2);
+  for (let start = 0; start < windows; start += Math.ceil(windows / most)) {
+    const end = start * width + read;
+    const last = scaled.subarray(end - width, end);
+    const x = new Float64Array(read + 1).fill(1);
+    for (let i = 0; i < read; i++) x[i] = scaled[end - read + i]! - last[i % width]!;
+    const y = Float64Array.from({ length: horizon * columns.length }, (_, i) => {
+      const column = columns[i % columns.length]!;
+      return scaled[end + Math.floor(i / columns.length) * width + column]! - last[column]!;
+    });
+    if (x.every(Number.isFinite) && y.every(Number.isFinite)) yield { start, x, y };
+  }
+}
