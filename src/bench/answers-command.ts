@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- answers`: what it costs an answer to be steered or told of in detail, and how evenly its tokens come. All kinds of answers
- * are written by turns in one process, behind the same prompt and with the same seed.
+ * `npm run bench -- answers`: the cost of constrained, penalized and log-probability answers, and the gaps between their tokens. All kinds of
+ * answers are generated in alternating rounds in one process, after the same prompt and with the same seed.
  */
 import type { Command } from 'commander';
 import { loadModel } from '../generate/index.js';
@@ -26,17 +26,17 @@ async function runAnswers(model: string, options: AnswersOptions): Promise<void>
   await withMeasuredModel(model, options, async (folder, name) => {
     const language = await loadModel(folder, { threads });
     print(machineText(describeMachine('cpu', threads)));
-    const answers = await Answers.behind(language, length);
+    const answers = await Answers.after(language, length);
     const gaps = ANSWER_KINDS.map((): number[][] => []);
     for (let round = -1; round < rounds; round++) {
       for (const [i, kind] of ANSWER_KINDS.entries()) {
         const measured = await answers.gaps(kind, tokens);
-        // What runs for the first time is compiled.
+        // The first run compiles.
         if (round >= 0) gaps[i]!.push(measured);
       }
     }
     print(
-      `answers: ${name}, ${tokens} tokens behind ${length}, ${rounds} rounds by turns\n${answersText(gaps)}`,
+      `answers: ${name}, ${tokens} tokens after ${length}, ${rounds} alternating rounds\n${answersText(gaps)}`,
     );
     answers.dispose();
     await language.dispose();
@@ -49,14 +49,14 @@ function answersText(gaps: readonly (readonly (readonly number[])[])[]): string 
   const rows = ANSWER_KINDS.map((name, i) => {
     const rates = gaps[i]!.map((round, j) => (round.length / totals[i]![j]!) * 1000);
     const ratios = totals[i]!.map((total, j) => totals[0]![j]! / total);
-    const { median, late } = evennessOf(gaps[i]!.flat());
+    const { median, p99 } = evennessOf(gaps[i]!.flat());
     return [
       name,
       decimal(quantile(rates, 0.5)),
       `${quantile(ratios, 0.5).toFixed(2)} x`,
       `${median.toFixed(1)} ms`,
-      `${late.toFixed(1)} ms`,
-      `${(late / median).toFixed(2)} x`,
+      `${p99.toFixed(1)} ms`,
+      `${(p99 / median).toFixed(2)} x`,
     ];
   });
   return table([['', 'tokens/s', 'of plain', 'median gap', 'p99', 'p99 of it'], ...rows]);
@@ -65,12 +65,12 @@ function answersText(gaps: readonly (readonly (readonly number[])[])[]): string 
 /** Adds the command `answers`. */
 export function addAnswersCommand(program: Command): void {
   addShapeOptions(program.command('answers'))
-    .description('writing with a JSON schema, penalties or log probabilities beside writing without')
+    .description('decoding with a JSON schema, penalties or log probabilities, compared with plain decoding')
     .argument('[model]', 'a model with its tokenizer', SHIPPED_MODEL)
     .option('--threads <n>', 'threads that compute', positive, 2)
-    .option('--prompt <tokens>', 'tokens that come before', positive, 128)
-    .option('--tokens <n>', 'tokens of an answer that are timed', positive, 48)
-    .option('--rounds <n>', 'how often each kind is written', positive, 7)
+    .option('--prompt <tokens>', 'tokens of the prompt', positive, 128)
+    .option('--tokens <n>', 'timed tokens of an answer', positive, 48)
+    .option('--rounds <n>', 'rounds of each kind', positive, 7)
     .action((model: string, options: AnswersOptions) => runAnswers(model, options));
 }
 

@@ -1,10 +1,10 @@
-/** Answers of several kinds, as clients ask for them, and how evenly their tokens come. */
+/** Generates answers of several kinds, and measures the gaps between their tokens. */
 import { Constraint, schemaNode, TokenTree } from '../generate/grammar/index.js';
 import type { GenerateOptions, LanguageModel, Snapshot } from '../generate/index.js';
 import { Vocabulary } from '../text/index.js';
 import type { AnswerKind } from './runtime-tasks.js';
 
-/** Tokens that an answer may have, of which the first are timed: as many as clients often ask for. */
+/** The `maxTokens` of an answer, of which the first tokens are timed; a value that is usual for clients. */
 const MOST_TOKENS = 512;
 
 const SCHEMA = {
@@ -14,7 +14,7 @@ const SCHEMA = {
   additionalProperties: false,
 };
 
-/** Writes answers of each kind behind one prompt. */
+/** Generates answers of each kind after one prompt. */
 export class Answers {
   private tree: TokenTree | undefined;
   private readonly grammar = schemaNode(SCHEMA);
@@ -24,8 +24,8 @@ export class Answers {
     private readonly prompt: Snapshot,
   ) {}
 
-  /** Has the model read a prompt of so many tokens. */
-  static async behind(language: LanguageModel, tokens: number): Promise<Answers> {
+  /** Lets the model read a prompt of `tokens` tokens. */
+  static async after(language: LanguageModel, tokens: number): Promise<Answers> {
     const session = language.session();
     await session.read(Array.from({ length: tokens }, (_, i) => (i * 7 + 1) % language.model.vocabSize));
     const prompt = await session.snapshot();
@@ -33,7 +33,7 @@ export class Answers {
     return new Answers(language, prompt);
   }
 
-  /** The milliseconds between `tokens` tokens of an answer, begun anew where it ends before it has so many. */
+  /** The gaps between `tokens` tokens in milliseconds; a new answer is started if one ends earlier. */
   async gaps(kind: AnswerKind, tokens: number): Promise<number[]> {
     const gaps: number[] = [];
     for (let seed = 1; gaps.length < tokens; seed++) {

@@ -1,4 +1,4 @@
-/** The measuring functions on tiny shapes: that they measure what they say, never how fast this machine is. */
+/** The measuring functions on tiny shapes: tests what is measured, never the speed of this machine. */
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openDevice } from '../engine/index.js';
@@ -32,7 +32,7 @@ import { countWork, decodeFlops, prefillFlops, trainingFlops } from './work.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 
-/** By hand: hidden 8, vocabulary 20, one Mamba-2 layer of 2 heads x 4 with 3 state rows, one MLP of width 6. */
+/** Counted by hand: hidden 8, vocabulary 20, one Mamba-2 layer of 2 heads x 4 with 3 state rows, one MLP of width 6. */
 const tiny = {
   modelType: 'heddle' as const,
   vocabSize: 20,
@@ -51,7 +51,7 @@ const MLP = 8 * 2 * 6 + 6 * 8;
 const NORMS = 3 * 8;
 
 describe('arithmetic', () => {
-  test.each([true, false])('is counted as by hand, with a tied head: %s', (tieWordEmbeddings) => {
+  test.each([true, false])('equals a count by hand, with a tied head: %s', (tieWordEmbeddings) => {
     const work = countWork(hybridModel(modelConfig({ ...tiny, tieWordEmbeddings })));
     const layers = MAMBA + MLP + NORMS;
     const total = layers + (tieWordEmbeddings ? 1 : 2) * EMBEDDING;
@@ -67,7 +67,7 @@ describe('arithmetic', () => {
   });
 });
 
-test('shapes have the number of parameters that their names say', () => {
+test('shapes have the number of parameters in their names', () => {
   const millions = (model: Model) => countParameters(parametersOf(model)) / 1e6;
   expect(millions(hybrid350())).toBeCloseTo(350, -1);
   expect(millions(graniteModel(GRANITE_350M))).toBeCloseTo(340, -1);
@@ -75,21 +75,21 @@ test('shapes have the number of parameters that their names say', () => {
   expect(millions(graniteModel(GRANITE_3B)) / 1000).toBeCloseTo(3.2, 0);
 });
 
-describe('memory that a step needs', () => {
+describe('the memory of a step', () => {
   const x = input('x', 'float32', [2, 3]);
   const weight = input('weight', 'float32', [3, 4]);
 
-  test('counts what the gradient reads of what was computed, once', () => {
+  test('counts each computed tensor that the gradient reads once', () => {
     // silu reads its operand and its result, [2, 4] each; the product reads x, which was fed.
     const y = matmul(x, weight);
     expect(activationBytes(sum(silu(y)), [weight])).toBe(2 * 8 * 4);
-    // A reshaped operand is the same memory.
+    // A reshaped operand shares the memory.
     expect(activationBytes(sum(silu(reshape(y, [8]))), [weight])).toBe(2 * 8 * 4);
-    // A sum reads nothing.
+    // The gradient of a sum reads nothing.
     expect(activationBytes(sum(y), [weight])).toBe(0);
   });
 
-  test('adds up, and grows with the batch but for the parameters', () => {
+  test('is additive, and grows with the batch except for the parameters', () => {
     const needOf = (batch: number) =>
       memoryNeed(hybridModel(modelConfig(tiny)), nextTokens(4), batch, ADAMW_DEFAULTS);
     const one = needOf(1);
@@ -98,18 +98,18 @@ describe('memory that a step needs', () => {
     expect(one.optimizer).toBe(2 * one.gradients);
     expect(one.total).toBe(one.parameters + one.gradients + one.optimizer + one.activations);
     expect(two.parameters).toBe(one.parameters);
-    // exp(A_log) and its negative, of 2 heads, and D for each of 8 channels are the same for all tokens.
+    // exp(A_log) and its negative, of 2 heads, and D for each of 8 channels are shared by all tokens.
     const fixed = (2 * 2 + 8) * 4;
     expect(two.activations - fixed).toBe(2 * (one.activations - fixed));
   });
 
-  test('the peak of this process is at least what it has now', () => {
+  test('the peak of this process is at least its current memory', () => {
     expect(peakMemory()).toBeGreaterThan(10e6);
     expect(peakMemory()).toBeGreaterThanOrEqual(0.9 * process.memoryUsage.rss());
   });
 });
 
-test('peak: each size yields a rate', async () => {
+test('peak: each size has a rate', async () => {
   const peaks = [];
   for (const size of QUICK.peak) peaks.push(await measurePeak(device, size));
   for (const { flops } of peaks) expectRate(flops);
@@ -117,7 +117,7 @@ test('peak: each size yields a rate', async () => {
   expect(highest(peaks)).toBe(Math.max(...peaks.map(({ flops }) => flops)));
 });
 
-test('train: the compiled step learns its tokens by heart', async () => {
+test('train: the compiled step memorizes its tokens', async () => {
   const step = await compileStep(QUICK.training, device);
   expect(STEPS_PER_ROUND % step.stepsPerRun).toBe(0);
   for (const seconds of Object.values(step.preparation)) expectRate(seconds);
@@ -130,7 +130,7 @@ test('train: the compiled step learns its tokens by heart', async () => {
   expect(last.loss).toBeLessThan(first.loss);
 });
 
-test('prefill and decode: each design at each length', async () => {
+test('prefill and decode: each design is measured at each length', async () => {
   const { prefill, decode } = await measureGeneration(device, QUICK.generation);
   expect(prefill.map(({ tokens }) => tokens)).toEqual([32, 64, 32, 64, 32, 64]);
   expect(decode.map(({ design }) => design)).toEqual(
@@ -139,7 +139,7 @@ test('prefill and decode: each design at each length', async () => {
   for (const { tokensPerSecond, flops, stateBytes } of [...prefill, ...decode]) {
     for (const value of [tokensPerSecond, flops, stateBytes]) expectRate(value);
   }
-  // The embedding is tied: writing multiplies with all parameters, reading with all but the head.
+  // The embedding is tied: decoding multiplies with all parameters, prefill with all but the head.
   const head = QUICK.generation.vocabSize * 128;
   for (const { tokensPerSecond, flops, parameters } of decode) {
     expect(Math.round(flops / tokensPerSecond)).toBe(2 * parameters);
@@ -147,7 +147,7 @@ test('prefill and decode: each design at each length', async () => {
   for (const { tokensPerSecond, flops, parameters } of prefill) {
     expect(Math.round(flops / tokensPerSecond)).toBe(2 * (parameters - head));
   }
-  // Keys and values of 5 layers, 128 wide; a state-space model's state has one size.
+  // Keys and values of 5 layers, 128 wide; a state-space model's state has a constant size.
   expect(decode[0]!.stateBytes).toBe(16 * 5 * 2 * 128 * 4);
   expect(decode[2]!.stateBytes).toBe(decode[3]!.stateBytes);
   const text = generationText('decode', decode, 'nano', 1e12);
@@ -155,7 +155,7 @@ test('prefill and decode: each design at each length', async () => {
 });
 
 describe('contenders', () => {
-  /** Answers each line it reads, with its number as the seconds of a step. */
+  /** A process that answers each line with its number as the seconds of a step. */
   const talker = (ready: string): string[] => [
     '-e',
     `console.log(${JSON.stringify(ready)});
@@ -188,7 +188,7 @@ describe('contenders', () => {
       'x ended early: no torch',
     ],
     ['that throws', process.execPath, ['-e', 'throw new Error("no file")'], 'x ended early: Error: no file'],
-    ['that babbles', process.execPath, talker('hello'), 'x said what was not asked: hello'],
+    ['that babbles', process.execPath, talker('hello'), 'x printed an unexpected line: hello'],
   ])('one %s is told', async (_, command, args, message) => {
     const started = startContender('x', command, args);
     await expect(started).rejects.toThrow(ContenderError);
@@ -196,7 +196,7 @@ describe('contenders', () => {
   });
 });
 
-describe('what a process says of its own accord', () => {
+describe('output of a process without requests', () => {
   const number = z.number();
   const heard = async (script: string, stopAt = Number.POSITIVE_INFINITY): Promise<number[]> => {
     const child = new LineProcess('x', process.execPath, ['-e', script]);
@@ -208,13 +208,13 @@ describe('what a process says of its own accord', () => {
     return all;
   };
 
-  test('is heard to the end', async () =>
+  test('is read to its end', async () =>
     expect(await heard('console.log(1); console.log(2)')).toEqual([1, 2]));
 
-  test('ends where it is stopped', async () =>
+  test('ends when the reader stops', async () =>
     expect(await heard('let n = 0; setInterval(() => console.log(n < 3 ? ++n : n), 1)', 3)).toContain(3));
 
-  test('is not taken for whole where the process fails', () =>
+  test('is not complete if the process fails', () =>
     expect(heard('console.log(1); process.exitCode = 1; console.error("no more")')).rejects.toThrow(
       'x ended early: no more',
     ));
@@ -234,7 +234,7 @@ describe('the report', () => {
     failures: [],
   };
 
-  test('says what was measured, with units', () => {
+  test('has the measured values with units', () => {
     const text = trainText(result, 4e11);
     expect(text).toMatch(/heddle +500 ms +600 ms +2,048 +100 GFLOP\/s +25\.0 % +3,000 MB\n/);
     expect(text).toMatch(/ratio of the last two +3\.00\n/);
@@ -242,7 +242,7 @@ describe('the report', () => {
     expect(text).not.toContain('ours');
   });
 
-  test('puts a peer beside ours, or says why there is none', () => {
+  test("has the peer's values, or the reason why there are none", () => {
     const peers = [{ name: 'PyTorch eager', ...time, ratio: 1.234 }];
     const text = trainText({ ...result, peers, failures: ['PyTorch compile ended early'] }, 4e11);
     expect(text).toMatch(/PyTorch eager .* 1\.23 x ours\n/);
@@ -264,7 +264,7 @@ function expectRate(value: number): void {
   expect(value).toBeGreaterThan(0);
 }
 
-test('runtime: ratios are those of one round, medians of all of them count', () => {
+test('runtime: ratios are formed within a round, and the median of all rounds is reported', () => {
   const tasks = [
     { kind: 'decode', tokens: 128, streams: 1 },
     { kind: 'answer', tokens: 128, how: 'plain' },
@@ -295,16 +295,16 @@ test('runtime: ratios are those of one round, medians of all of them count', () 
     1e9,
   );
   const cells = new Map(text.split('\n').map((line) => [line.trim().split(/ {2,}/)[0], line]));
-  // Shares by round: 10 %, 20 %, 20 %; ratios 1, 4 and 0.5.
-  expect(cells.get('decode behind 128')).toMatch(/20\.0 +20\.0 % +10\.0 +1\.00 x/);
-  // 0.5, 1.5 and 0.9 of plain ones; the peer knows no answers.
+  // Percentages by round: 10 %, 20 %, 20 %; ratios 1, 4 and 0.5.
+  expect(cells.get('decode after 128')).toMatch(/20\.0 +20\.0 % +10\.0 +1\.00 x/);
+  // 0.5, 1.5 and 0.9 of plain answers; the peer has no answers.
   expect(cells.get('penalties')).toMatch(/30\.0 +0\.90 x$/);
   expect(cells.get('held once loaded')).toMatch(/100 MB +50\.0 MB +2\.00 x/);
-  expect(cells.get('decode behind 128, heddle')).toMatch(/300 +20\.0 ms +40\.0 ms +2\.00 x/);
-  expect(text).not.toContain('decode behind 128, peer');
+  expect(cells.get('decode after 128, heddle')).toMatch(/300 +20\.0 ms +40\.0 ms +2\.00 x/);
+  expect(text).not.toContain('decode after 128, peer');
 });
 
-test('decode: several sequences at once count together', async () => {
+test('decode: the rates of several sequences are added', async () => {
   const model = hybridModel(preset('hybrid', 'nano', 256));
   const weights = initialWeights(parametersOf(model), 1);
   const language = await LanguageModel.compile(model, weights, bytesTokenizer(), device);

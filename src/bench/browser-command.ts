@@ -1,4 +1,4 @@
-/** `npm run bench -- browser`: what a tab of Chromium does with the same kernels, by turns with Node and with peers in the same browser. */
+/** `npm run bench -- browser`: the speed in a tab of Chromium, in alternating rounds with Node and with peers in the same browser. */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -38,7 +38,7 @@ interface BrowserOptions {
   readonly demo: string;
 }
 
-/** What a page has once it has imported the library. */
+/** The library as imported by the page. */
 declare const heddle: {
   loadModel(source: string, options: object): Promise<PageModel>;
   train(training: object): Promise<unknown>;
@@ -59,17 +59,19 @@ const PROMPT = 128;
 export function addBrowserCommand(program: Command): void {
   program
     .command('browser')
-    .description('a tab of Chromium writes, trains and opens the demo, by turns with Node and with peers')
+    .description(
+      'decoding, training and the demo in a tab of Chromium, in alternating rounds with Node and with peers',
+    )
     .option('--threads <n>', 'threads that compute', positive, 2)
     .addOption(
       new Option('--shape <name>', 'random weights of this shape')
         .choices(Object.keys(SHAPES))
         .default('granite-350m'),
     )
-    .option('--bits <n>', 'of the weights: 4 or 8', positive, 4)
-    .option('--tokens <n>', 'tokens that are written in a round', positive, 48)
-    .option('--rounds <n>', 'rounds; the median is told', positive, 5)
-    .option('--steps <n>', 'steps of training of a nano hybrid', positive, 200)
+    .option('--bits <n>', 'bits of the weights: 4 or 8', positive, 4)
+    .option('--tokens <n>', 'tokens decoded per round', positive, 48)
+    .option('--rounds <n>', 'rounds, of which the median is reported', positive, 5)
+    .option('--steps <n>', 'training steps of a nano hybrid', positive, 200)
     .addOption(
       new Option('--only <sections>', `some of ${SECTIONS.join(',')}`)
         .argParser(listOf(SECTIONS))
@@ -77,12 +79,12 @@ export function addBrowserCommand(program: Command): void {
     )
     .option(
       '--peer <folder>',
-      'a peer that writes in the same browser, as bench/peers/wllama; may be given several times',
+      'a peer in the same browser, such as bench/peers/wllama; may be repeated',
       (folder: string, all: readonly string[]) => [...all, folder],
       [],
     )
     .option('--chromium <file>', 'the browser', '/usr/bin/chromium')
-    .option('--demo <folder>', "the demo, as 'npm run demo' has built it", 'dist-demo')
+    .option('--demo <folder>', "the demo, built by 'npm run demo'", 'dist-demo')
     .action((options: BrowserOptions) => run(options));
 }
 
@@ -106,7 +108,7 @@ async function run(options: BrowserOptions): Promise<void> {
   }
 }
 
-/** Writing behind a short text, greedily. */
+/** Measures greedy decoding after a short text. */
 async function measureWriting(browser: Browser, options: BrowserOptions): Promise<void> {
   const { shape, bits, threads, tokens, rounds, peer } = options;
   const made = await mkdtemp(join(tmpdir(), 'heddle-bench-'));
@@ -116,7 +118,7 @@ async function measureWriting(browser: Browser, options: BrowserOptions): Promis
     execFileSync(process.execPath, [join(path, 'make.mjs'), shape, String(bits), made]);
   }
   const folders = Object.fromEntries(peers.map((path, i) => [`/peers/${i}/`, path]));
-  // Peers share files that stand beside their folders.
+  // Peers share files beside their folders.
   const server = await serveFolders({
     '/heddle/': BUNDLE,
     '/model/': `${folder}/`,
@@ -158,14 +160,14 @@ async function measureWriting(browser: Browser, options: BrowserOptions): Promis
       ]),
     ];
     const rates = contenders.map((): number[] => []);
-    // What runs for the first time is compiled.
+    // The first run compiles.
     for (const [, write] of contenders) await write();
     for (let round = 0; round < rounds; round++) {
       for (const [i, [, write]] of contenders.entries()) rates[i]!.push(await write());
     }
     const [inNode] = rates.map((all) => quantile(all, 0.5)) as [number];
     say(
-      `writing     ${shape}, ${bits} bits, ${threads} threads, behind ${PROMPT} tokens, medians of ${rounds} rounds by turns\n${table(
+      `writing     ${shape}, ${bits} bits, ${threads} threads, after ${PROMPT} tokens, medians of ${rounds} alternating rounds\n${table(
         [
           ['', 'tokens/s', 'least', 'most', 'of Node'],
           ...contenders.map(([name], i) => {
@@ -199,7 +201,7 @@ async function writeInNode(model: LanguageModel, tokens: number): Promise<number
   return ((times.length - 1) * 1000) / (times.at(-1)! - times[0]!);
 }
 
-/** The nano hybrid of the same text and settings in a tab, and in Node on ONNX Runtime. */
+/** Trains the nano hybrid with the same text and settings in a tab, and in Node on ONNX Runtime. */
 async function measureTraining(browser: Browser, { steps, threads, demo }: BrowserOptions): Promise<void> {
   const text = await readFile(join(demo, 'example.txt'), 'utf8').catch((error: unknown) => {
     throw new ConfigError(`${demo} has no text to train on: build the demo first (npm run demo)`, {
@@ -254,7 +256,7 @@ async function measureTraining(browser: Browser, { steps, threads, demo }: Brows
           inTab.at(-1)!.loss.toFixed(5),
           `${(rate(inTab) / rate(inNode)).toFixed(2)} x`,
         ],
-      ])}\n  the losses of the same step differ by ${Math.max(...apart).toExponential(1)} nats at most, the last by ${apart.at(-1)!.toExponential(1)}`,
+      ])}\n  losses of the same step differ by at most ${Math.max(...apart).toExponential(1)} nats, the last by ${apart.at(-1)!.toExponential(1)}`,
     );
   } finally {
     await server.stop();
@@ -262,7 +264,7 @@ async function measureTraining(browser: Browser, { steps, threads, demo }: Brows
   }
 }
 
-/** From opening the page to the first token, on a first visit and on later ones. */
+/** Measures the time from opening the page to the first token, on a first visit and on later ones. */
 async function measureDemo(browser: Browser, { demo, rounds }: BrowserOptions): Promise<void> {
   if (!existsSync(join(demo, 'index.html'))) {
     throw new ConfigError(`${demo} has no demo: build it first (npm run demo)`);

@@ -1,32 +1,32 @@
 /**
- * Who takes part in the training race: a process that says when it is ready, and then, for each line that it reads, how long the
- * steps of one round took. Between rounds it waits and computes nothing.
+ * A contender in the training benchmark: a process that reports when it is ready, and then answers each input line with the time of
+ * the steps of one round. Between rounds it waits and computes nothing.
  */
 import { z } from 'zod';
 import { LineProcess } from './line-process.js';
 
 const readySchema = z.object({
-  /** Of the model, the input embedding and the head included. */
+  /** Of the model, including the input embedding and the head. */
   parameters: z.number().int().positive(),
-  /** Seconds; a peer does not tell. */
+  /** Seconds; not reported by a peer. */
   preparation: z.object({ build: z.number().positive(), compile: z.number().positive() }).optional(),
 });
 
 const roundSchema = z.object({
-  /** A step, averaged over the round. */
+  /** Seconds of a step, averaged over the round. */
   seconds: z.number().positive(),
-  /** Nats a token, of the last step. */
+  /** Loss of the last step in nats per token. */
   loss: z.number(),
-  /** The most memory that the process had resident so far. */
+  /** The process's peak resident memory so far. */
   peakBytes: z.number().positive(),
 });
 
-/** A contender has compiled its step. */
+/** The message that a contender has compiled its step. */
 export type Ready = z.output<typeof readySchema>;
-/** What a round of steps took. */
+/** The result of a round of steps. */
 export type Round = z.output<typeof roundSchema>;
 
-/** A process that takes part in a race of training steps. */
+/** A contender in the training benchmark. */
 export interface Contender {
   readonly name: string;
   readonly ready: Ready;
@@ -34,7 +34,7 @@ export interface Contender {
   stop(): void;
 }
 
-/** Starts a process and has it do a round that does not count. Throws `ContenderError` if it cannot. */
+/** Starts a process and runs a warm-up round. Throws `ContenderError` if that fails. */
 export async function startContender(
   name: string,
   command: string,
@@ -55,7 +55,7 @@ export async function startContender(
   }
 }
 
-/** Rounds by turns, so that whatever else the machine does falls on all alike: for each contender its rounds. */
+/** Runs rounds in alternation, so that other load of the machine affects all contenders alike; returns the rounds of each. */
 export async function race(contenders: readonly Contender[], rounds: number): Promise<Round[][]> {
   const results: Round[][] = contenders.map(() => []);
   for (let i = 0; i < rounds; i++) {

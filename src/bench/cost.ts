@@ -1,21 +1,21 @@
-/** What a sequence costs: memory that is really allocated, and speed measured at a given length. */
+/** The cost of a sequence: allocated memory, and speed at a given length. */
 import type { LanguageModel } from '../generate/index.js';
 
-/** What a token costs behind so many others. */
+/** The cost of decoding after `context` tokens. */
 export interface DecodeCost {
-  /** Tokens that came before. */
+  /** Tokens before the decoded ones. */
   context: number;
-  /** Bytes that the state takes. */
+  /** Bytes of the states. */
   bytes: number;
-  /** Of all sequences together. */
+  /** Rate of all sequences together. */
   tokensPerSecond: number;
   /** Milliseconds from each token of a sequence to its next. */
   gaps: number[];
 }
 
 /**
- * Decodes behind `context` tokens for at least so long, as a session does: one token a call, the likeliest one; `streams` sequences at
- * once. The tokens before are allocated as if they had been read: what grows with length is filled with zeros, since the cost does
+ * Decodes after `context` tokens for at least the given time, as a session does: greedily, one token per call; `streams` sequences at
+ * once. The preceding tokens are not read: growing states are allocated at that length and filled with zeros, since the cost does
  * not depend on the values.
  */
 export async function decodeCost(
@@ -54,7 +54,7 @@ export async function decodeCost(
   return { context, bytes, tokensPerSecond: (streams * gaps.length) / spent, gaps };
 }
 
-/** Tokens a second when reading `count` tokens into a new sequence, the best of some times. */
+/** Tokens per second of reading `count` tokens into a new sequence, the best of `times` runs. */
 export async function prefillRate(model: LanguageModel, count: number, times = 2): Promise<number> {
   const ids = Array.from({ length: count }, (_, i) => i % model.model.vocabSize);
   let best = 0;

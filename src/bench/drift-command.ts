@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- drift`: what rounding makes of a state over a million tokens. Each kind of layer reads the same random tokens twice: one by
- * one on the wasm device, and in pieces on ONNX Runtime, whose sums have other orders. If rounding added up, what both say would move apart.
+ * `npm run bench -- drift`: the effect of rounding on a state over a million tokens. Each kind of layer reads the same random tokens twice: one by
+ * one on the wasm device, and in chunks on ONNX Runtime, which sums in another order. If rounding errors accumulated, both results would diverge.
  */
 import type { Command } from 'commander';
 import { type Executable, int64, openDevice, type State } from '../engine/index.js';
@@ -21,7 +21,7 @@ interface DriftOptions {
 const VOCABULARY = 64;
 const PIECE = 1000;
 
-/** One who reads: the logits after the last of some tokens. */
+/** Reads tokens into a state, and returns the logits after the last one. */
 interface Reader {
   read(tokens: readonly number[]): Promise<Float32Array>;
   dispose(): Promise<void>;
@@ -52,7 +52,7 @@ function difference(a: Float32Array, b: Float32Array): number {
   return Math.hypot(...a.map((value, i) => value - b[i]!)) / Math.hypot(...b);
 }
 
-/** For each power of ten of tokens the largest difference of the two since the one before, at the ends of pieces. */
+/** The largest relative difference at the ends of chunks, for each power of ten of tokens since the previous power. */
 async function drift(letter: string, tokens: number): Promise<number[]> {
   const config = modelConfig({
     modelType: 'heddle',
@@ -102,7 +102,7 @@ async function runDrift({ letters, tokens }: DriftOptions): Promise<void> {
   }
   const marks = rows[0]!.slice(1).map((_, i) => (PIECE * 10 ** i).toLocaleString('en'));
   console.log(
-    'one by one and in pieces of 1,000: the largest relative difference of the logits up to so many tokens',
+    'one by one and in chunks of 1,000: the largest relative difference of the logits up to this many tokens',
   );
   console.log(table([['layer', ...marks], ...rows]));
 }
@@ -111,8 +111,10 @@ async function runDrift({ letters, tokens }: DriftOptions): Promise<void> {
 export function addDriftCommand(parent: Command): void {
   parent
     .command('drift')
-    .description('what rounding makes of the state of each kind of layer over a million tokens')
-    .option('--letters <list>', 'as patterns have them', (text) => text.split(','), [...'MmNGgKDVLRIS'])
+    .description('effect of rounding on the state of each kind of layer over a million tokens')
+    .option('--letters <list>', 'letters of layers, as in patterns', (text) => text.split(','), [
+      ...'MmNGgKDVLRIS',
+    ])
     .option('--tokens <n>', 'tokens of the stream', positive, 1_000_000)
     .action((options: DriftOptions) => runDrift(options));
 }

@@ -1,4 +1,4 @@
-/** Reading and writing with new weights: prefill and decode of the presets. */
+/** Prefill and decode of the presets, with random weights. */
 import type { Device } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import { DESIGNS, type Design, hybridModel, parametersOf, preset } from '../models/index.js';
@@ -9,16 +9,16 @@ import { decodeCost, prefillRate } from './cost.js';
 import type { Plan } from './plan.js';
 import { countWork, decodeFlops, prefillFlops } from './work.js';
 
-/** How fast a model reads or writes at one length. */
+/** The speed of prefill or decode at one length. */
 export interface GenerationRate {
   design: Design;
   parameters: number;
-  /** Tokens read, or tokens that came before those written. */
+  /** Tokens of the prefill, or tokens before the decoded ones. */
   tokens: number;
   tokensPerSecond: number;
-  /** Floating-point operations a second. */
+  /** Floating-point operations per second. */
   flops: number;
-  /** What one sequence's state takes after that many tokens. */
+  /** Bytes of one sequence's state after `tokens` tokens. */
   stateBytes: number;
 }
 
@@ -28,7 +28,7 @@ export interface GenerationResult {
   decode: GenerationRate[];
 }
 
-/** Measures at the given lengths; none where a part is not wanted. */
+/** Measures at the given lengths; an empty list skips a part. */
 export async function measureGeneration(
   device: Device,
   { size, vocabSize, prefill, contexts }: Plan['generation'],
@@ -60,7 +60,7 @@ export async function measureGeneration(
   return result;
 }
 
-/** A model needs one, even where only ids are read. */
+/** A tokenizer of bytes, since a model needs one even if only ids are read. */
 export function bytesTokenizer(): Tokenizer {
   return new Tokenizer(tokenizerFiles(trainBpe(['heddle'], { vocabSize: 257 })));
 }

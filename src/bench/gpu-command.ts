@@ -1,4 +1,4 @@
-/** `npm run bench -- gpu`: training, writing and reading on NVIDIA GPUs, beside PyTorch where there is one. */
+/** `npm run bench -- gpu`: training, decoding and prefill on NVIDIA GPUs, compared with PyTorch if it is available. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceOptions, openDevice } from '../engine/index.js';
@@ -26,7 +26,7 @@ import { decimal, megabytes, millions, milliseconds, percent, table } from './ta
 const PARTS = ['train', 'small', 'write', 'write-3b', 'read', 'first'] as const;
 type Part = (typeof PARTS)[number];
 
-/** What an H200's memory moves in a second, read and written, as a large copy measured it. */
+/** An H200's memory bandwidth in bytes/s, reads and writes together, measured with a large copy. */
 const BANDWIDTH = 4.3e12;
 
 interface GpuOptions {
@@ -150,10 +150,10 @@ async function runGpu(options: GpuOptions): Promise<void> {
   }
   for (const part of options.only) {
     if ((performance.now() - started) / 1000 > options.seconds) {
-      say(`not measured, for want of time: ${part}`);
+      say(`not measured, because the time is over: ${part}`);
       continue;
     }
-    // What one part cannot do is told, and the others go on.
+    // A part that fails is reported, and the others continue.
     await parts[part]().catch((error: unknown) => say(`${part} failed: ${(error as Error).message}`));
   }
   await device.dispose();
@@ -198,7 +198,7 @@ function say(text: string): void {
 export function addGpuCommand(program: Command): void {
   program
     .command('gpu')
-    .description('training, writing and reading on an NVIDIA GPU (cuda), beside PyTorch')
+    .description('training, decoding and prefill on an NVIDIA GPU (cuda), compared with PyTorch')
     .addOption(
       new Option('--only <parts>', `some of ${PARTS.join(',')}`)
         .argParser((text) =>
@@ -210,20 +210,16 @@ export function addGpuCommand(program: Command): void {
         )
         .default(PARTS, 'all'),
     )
-    .option('--peer <python>', 'a Python with torch, to train the same models by turns with ours')
+    .option('--peer <python>', 'a Python with torch that trains the same models, in alternating rounds')
     .option(
       '--devices <n>',
-      'train one model over so many GPUs instead, shared in both ways, and on one',
+      'instead train one model on this many GPUs, data parallel and sharded, and on one GPU',
       positive,
     )
-    .option('--steps <n>', 'of a round, with --devices', positive, 100)
-    .option('--seconds <n>', 'no part begins after so long', positive, 3600)
-    .option(
-      '--memory <share>',
-      'of each GPU that is taken in advance: less than the rest is what a peer has',
-      Number,
-    )
-    .option('--quick', 'tiny models: shows that it works, not how fast it is', false)
+    .option('--steps <n>', 'steps of a round, with --devices', positive, 100)
+    .option('--seconds <n>', 'no part starts after this many seconds', positive, 3600)
+    .option('--memory <share>', 'share of GPU memory to preallocate; a peer has what is left', Number)
+    .option('--quick', 'tiny models, to test the command rather than the speed', false)
     .option('--json <file>', 'also write the results, part by part as they are measured')
     .action((options: GpuOptions) => runGpu(options));
 }

@@ -1,4 +1,4 @@
-/** Reading and writing on `cuda`, with random weights of published shapes. */
+/** Prefill and decoding on `cuda`, with random weights of published shapes. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ import {
 import { bytesTokenizer } from './generation-section.js';
 import { writeRandomCheckpoint, writeRandomQuantized } from './random-checkpoint.js';
 
-/** Gives `use` a model of random weights, in bfloat16 or quantized, and the bytes that its weights take. */
+/** Calls `use` with a model of random weights, in bfloat16 or quantized, and the bytes of its weights. */
 export async function withRandomModel<T>(
   model: Model,
   bits: 4 | 8 | 16,
@@ -30,7 +30,7 @@ export async function withRandomModel<T>(
     else await writeRandomQuantized(folder, model, { bits, block: 64 });
     const read = await readModel(folder);
     const weights: ReadonlyMap<string, Weight> = await locateWeights(folder, read);
-    // Matrices are kept on the device as they are used, in bfloat16 or packed.
+    // On the device, matrices are stored in the form that is used, bfloat16 or packed.
     const bytes =
       bits === 16
         ? 2 * countParameters(parametersOf(read))
@@ -46,17 +46,17 @@ export async function withRandomModel<T>(
   }
 }
 
-/** How fast a model wrote. */
+/** The decoding speed of a model. */
 export interface WriteRate {
   readonly name: string;
   readonly bits: number;
   readonly rows: number;
   readonly tokensPerSecond: number;
-  /** Weights read a second, in bytes: all of them for each token of the batch. */
+  /** Bytes of weights read per second: all weights once for each step of the batch. */
   readonly bytesPerSecond: number;
 }
 
-/** So many sessions write at once, as clients ask for it: a temperature and the usual cut. */
+/** Decodes `rows` sessions at once with the usual sampling settings; returns tokens per second. */
 export async function writeRate(language: LanguageModel, rows: number, tokens: number): Promise<number> {
   const write = async (count: number): Promise<{ written: number; seconds: number }> => {
     const sessions = Array.from({ length: rows }, () => language.session());
@@ -73,22 +73,22 @@ export async function writeRate(language: LanguageModel, rows: number, tokens: n
     for (const session of sessions) session.dispose();
     return { written, seconds };
   };
-  // Programs are compiled for the sizes that they are run with.
+  // Programs are compiled for the sizes of the run.
   await write(40);
   const runs = [await write(tokens), await write(tokens)];
   return Math.max(...runs.map(({ written, seconds }) => written / seconds));
 }
 
-/** How fast a stretch of a long text was read. */
+/** The reading speed of a stretch of a long text. */
 export interface ReadRate {
   readonly name: string;
-  /** Tokens before the stretch, and behind it. */
+  /** The positions of its start and end, in tokens. */
   readonly from: number;
   readonly to: number;
   readonly tokensPerSecond: number;
 }
 
-/** One session reads up to each of these lengths, one stretch after the other. */
+/** Lets one session read up to each of these lengths, and measures each stretch. */
 export async function* readRates(
   name: string,
   language: LanguageModel,
@@ -106,7 +106,7 @@ export async function* readRates(
       const seconds = (performance.now() - started) / 1000;
       if (isTimed) yield { name, from, to, tokensPerSecond: stretch.length / seconds };
       from = to;
-      // The first time is for compiling: the program of a state that does not grow serves every length.
+      // The first run compiles; for a state of constant size, that program serves every length.
       if (
         !isTimed &&
         from >= 2 * language.chunk &&
@@ -118,13 +118,13 @@ export async function* readRates(
   }
 }
 
-/** Seconds from the start of `heddle generate` to its first written text, and to its end. */
+/** Seconds from the start of `heddle generate` to its first text, and to its end. */
 export interface FirstToken {
   readonly first: number;
   readonly end: number;
 }
 
-/** The shipped model through the command, with an empty cache of programs, and again with what that left. */
+/** Runs the command with the shipped model, with an empty program cache and again with the filled cache. */
 export async function firstTokens(device: string): Promise<{ cold: FirstToken; warm: FirstToken }> {
   const cache = await mkdtemp(join(tmpdir(), 'heddle-cache-'));
   try {

@@ -1,8 +1,8 @@
-/** What the GPU's benchmark trains, reads and writes. */
+/** The models and tasks of the GPU benchmark. */
 import { hybridModel, type Model, type ModelConfig, modelConfig, preset } from '../models/index.js';
 import type { TrainingTask } from './plan.js';
 
-/** A step that a peer takes too: its layers, a letter each, as `bench/peers/torch_gpu.py` knows them. */
+/** A training step that a peer runs too; `layers` has a letter per layer, as in `bench/peers/torch_gpu.py`. */
 export interface RacedTask extends TrainingTask {
   readonly layers: string;
 }
@@ -47,21 +47,21 @@ function small(name: string, config: ModelConfig, batch: number): TrainingTask {
   return { name, config, batch, sequence: 256 };
 }
 
-/** Small models on sequences of 256 tokens, as experiments train them. */
+/** Small models on sequences of 256 tokens, as in experiments. */
 export const SMALL: readonly TrainingTask[] = [
   small('hybrid nano', preset('hybrid', 'nano', 1024), 16),
   small('hybrid small', preset('hybrid', 'small', 1024), 16),
   small('ssm small', preset('ssm', 'small', 1024), 64),
 ];
 
-/** The shipped design with 350M parameters: its state does not grow. */
+/** The shipped design with 350M parameters, whose state has a constant size. */
 export const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
   maxPositionEmbeddings: 1_048_576,
   ropeTheta: null,
 });
 
 /**
- * The step that several GPUs share: 350M parameters, 16 sequences of 1,024 tokens. With twice as many, all forms together do not fit: the plugin
+ * The step for several GPUs: 350M parameters, 16 sequences of 1,024 tokens. With twice as many, the variants do not all fit, since the plugin
  * keeps memory of devices that were disposed of.
  */
 export const SHARED_TASK: TrainingTask = {
@@ -71,12 +71,12 @@ export const SHARED_TASK: TrainingTask = {
   sequence: 1024,
 };
 
-/** The model of a config whose state does not grow. */
+/** The model of `HYBRID_350M`. */
 export function hybrid350(): Model {
   return hybridModel(HYBRID_350M);
 }
 
-/** Everything tiny: whether it works, not how fast it is. */
+/** Tiny tasks, to test the command rather than the speed. */
 export const TINY: readonly RacedTask[] = [
   {
     name: 'M-S-',

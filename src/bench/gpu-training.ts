@@ -1,4 +1,4 @@
-/** Training steps on `cuda`: by turns with PyTorch's of the same model, of small models, and over several GPUs. */
+/** Training steps on `cuda`: in alternating rounds with PyTorch, of small models, and on several GPUs. */
 import { fileURLToPath } from 'node:url';
 import { type Device, type DeviceOptions, openDevice } from '../engine/index.js';
 import { countParameters } from '../models/index.js';
@@ -14,24 +14,24 @@ const PEER = fileURLToPath(new URL('../../bench/peers/torch_gpu.py', import.meta
 const STEPS = 8;
 const ROUNDS = 5;
 
-/** How fast a model trains, in one run; `seconds` are of one step. */
+/** The training speed of a model in one run; `seconds` are for one step. */
 export interface StepRate {
   readonly name: string;
   readonly parameters: number;
   readonly tokens: number;
-  /** Of building and compiling the step. */
+  /** Seconds to build and compile the step. */
   readonly preparation?: number;
-  /** A step in the middle round, and in the best one. */
+  /** A step in the median round, and in the best one. */
   readonly seconds: number;
   readonly best: number;
   readonly tokensPerSecond: number;
   readonly loss: number;
-  /** PyTorch's tokens a second, and how many times as fast we are; or why there is none. */
+  /** PyTorch's tokens a second, and our speed relative to it; or why it could not be measured. */
   readonly peer?: { readonly parameters: number; readonly tokensPerSecond: number; readonly ratio: number };
   readonly failure?: string;
 }
 
-/** Our step as a contender, in this process. */
+/** Our training step as a contender, in this process. */
 async function startOurs(task: TrainingTask, device: Device, steps: number): Promise<Contender> {
   const step = await compileStep(task, device);
   const run = startRun(task, step, { steps, memory: quickWeights(step.parameters), device });
@@ -82,7 +82,7 @@ function rateOf(contender: Contender, rounds: Awaited<ReturnType<typeof race>>[n
   };
 }
 
-/** Each task by turns with PyTorch, all of which are compiled at the same time; yields each as it is measured. */
+/** Measures each task in alternating rounds with PyTorch, whose steps are all compiled at the same time; yields each result. */
 export async function* raceTraining(
   tasks: readonly RacedTask[],
   device: Device,
@@ -122,7 +122,7 @@ export async function* raceTraining(
   }
 }
 
-/** Small models: ours alone, many steps a round. */
+/** Measures small models, without a peer, with many steps per round. */
 export async function* measureSmall(
   tasks: readonly TrainingTask[],
   device: Device,
@@ -135,18 +135,18 @@ export async function* measureSmall(
   }
 }
 
-/** One way of sharing the step among GPUs. */
+/** Result of one way of distributing the step over GPUs. */
 export interface SharedRate {
   readonly name: string;
   readonly devices: number;
   readonly parameters: number;
   readonly tokensPerSecond: number;
-  /** In use on each GPU between two steps, and the most that was so far. */
+  /** Bytes in use on each GPU between two steps, and the peak so far. */
   readonly memory: readonly { readonly inUse: number; readonly peak: number }[];
   readonly losses: readonly number[];
 }
 
-/** The same steps on several GPUs, shared both ways, and on one. The forms that take least memory come first, so that peaks tell. */
+/** Measures the same steps on several GPUs, distributed in both ways, and on one GPU. The variants with the least memory come first, so that the peaks are theirs. */
 export async function* measureShared(
   devices: number,
   steps: number,
@@ -187,7 +187,7 @@ export async function* measureShared(
   }
 }
 
-/** How far two runs' losses are apart at most. */
+/** The largest difference of two runs' losses. */
 export function furthest(a: readonly number[], b: readonly number[]): number {
   return Math.max(...a.map((loss, i) => Math.abs(loss - b[i]!)));
 }

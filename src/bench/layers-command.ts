@@ -1,4 +1,4 @@
-/** `npm run bench -- layers`: models of one kind of layer beside MLPs, which train, read and write by turns with one of another kind. */
+/** `npm run bench -- layers`: training, prefill and decoding of models with one kind of mixer, in alternating rounds with a reference kind. */
 import { type Command, Option } from 'commander';
 import { quantizeBlocks } from '../checkpoint/index.js';
 import {
@@ -28,7 +28,7 @@ import { machineText } from './report.js';
 import { decimal, table } from './table.js';
 import { compileStep, startRun } from './training.js';
 
-/** What is timed: seconds for each token, of one model. */
+/** A timed task of one model, in seconds per token. */
 interface Task {
   readonly name: (typeof TASKS)[number];
   start(letter: string): Promise<{ round(): Promise<number>; dispose(): Promise<void> }>;
@@ -53,10 +53,10 @@ interface LayersOptions {
 const TASKS = ['train', 'read', 'write'] as const;
 const VOCABULARY = 512;
 const BLOCK = 32;
-/** Tokens that are written in a round. */
+/** Tokens decoded per round. */
 const WRITTEN = 32;
 
-/** Delta nets and their kin as wide as the model, where nothing else is said; Mamba-2 twice as wide, as it is. */
+/** The config: by default, delta nets and similar layers are as wide as the model, and Mamba-2 is twice as wide, as published. */
 function configOf(letter: string, options: LayersOptions): ModelConfig {
   const { size, layers, heads, headSize, state, tokens } = options;
   return modelConfig({
@@ -75,7 +75,7 @@ function configOf(letter: string, options: LayersOptions): ModelConfig {
   });
 }
 
-/** New weights, the matrices in blocks of 4 bits. */
+/** Random weights, with matrices in blocks of 4 bits. */
 function quantizedWeights(model: Model): Map<string, Weight> {
   const weights: Map<string, Weight> = new Map(quickWeights(parametersOf(model)));
   for (const name of quantizable(model, { bits: 4, block: BLOCK })) {
@@ -133,7 +133,7 @@ function generating(name: 'read' | 'write', device: Device, options: LayersOptio
   };
 }
 
-/** What computes many tokens at once, and what computes one. */
+/** The devices for many tokens at once and for one token. */
 async function openDevices({ device, threads }: LayersOptions): Promise<{ many: Device; one: Device }> {
   if (device === 'cuda') {
     const cuda = await openDevice('cuda');
@@ -166,7 +166,7 @@ async function runLayers(options: LayersOptions): Promise<void> {
     for (const run of runs.values()) await run.dispose();
     const [reference] = seconds.values();
     for (const [letter, own] of seconds) {
-      // A ratio for each round, since machines are not equally fast all the time.
+      // Ratios are formed within a round, since the speed of the machine varies.
       const ratios = own.map((second, i) => reference![i]! / second);
       cells.get(letter)!.push(decimal(1 / quantile(own, 0.5)), `${quantile(ratios, 0.5).toFixed(2)} x`);
     }
@@ -179,25 +179,33 @@ async function runLayers(options: LayersOptions): Promise<void> {
 export function addLayersCommand(parent: Command): void {
   parent
     .command('layers')
-    .description('kinds of layers, which train, read and write by turns with one of another kind')
-    .option('--letters <list>', 'as patterns have them', (text) => text.split(','), ['G', 'K', 'D', 'V', 'g'])
-    .option('--against <letter>', 'the kind whose speed is 1', 'M')
+    .description(
+      'training, prefill and decoding of kinds of layers, in alternating rounds with a reference kind',
+    )
+    .option('--letters <list>', 'letters of layers, as in patterns', (text) => text.split(','), [
+      'G',
+      'K',
+      'D',
+      'V',
+      'g',
+    ])
+    .option('--against <letter>', 'the reference kind, whose speed is 1', 'M')
     .addOption(new Option('--tasks <list>', `of ${TASKS}`).argParser(listOf(TASKS)).default(TASKS, 'all'))
     .option('--size <n>', 'hidden size', positive, 256)
-    .option('--layers <n>', 'layers of the kind, each with an MLP', positive, 4)
+    .option('--layers <n>', 'layers, each with an MLP', positive, 4)
     .option(
       '--heads <n>',
-      'of delta nets and their kin; as many as fill the hidden size by default',
+      'heads of delta nets and similar layers; by default enough to fill the hidden size',
       positive,
     )
-    .option('--head-size <n>', 'of those heads', positive, 64)
-    .option('--state <n>', 'size of the states of Mamba-2', positive, 64)
+    .option('--head-size <n>', 'size of those heads', positive, 64)
+    .option('--state <n>', 'state size of Mamba-2', positive, 64)
     .option('--tokens <n>', 'of a sequence', positive, 256)
-    .option('--batch <n>', 'sequences of a training step', positive, 2)
-    .option('--rounds <n>', 'rounds, by turns', positive, 7)
+    .option('--batch <n>', 'sequences per training step', positive, 2)
+    .option('--rounds <n>', 'alternating rounds', positive, 7)
     .option('--threads <n>', 'threads that compute', positive, 2)
     .addOption(
-      new Option('--device <name>', 'what computes; cpu writes by the kernels of our own')
+      new Option('--device <name>', 'the device; cpu decodes with the wasm kernels')
         .choices(['cpu', 'cuda'])
         .default('cpu'),
     )

@@ -1,6 +1,6 @@
 /**
- * A process that says lines of JSON, of its own accord or one for each line that it is told. What is measured runs in such
- * processes: none slows another by what it holds, and the peak of its memory is its own.
+ * A child process that writes lines of JSON, by itself or in reply to lines of input. Measurements run in such processes, so that
+ * none is slowed by the memory of another, and each has its own peak memory.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,14 +9,14 @@ import type { z } from 'zod';
 import { parseJson } from '../checkpoint/index.js';
 import { HeddleError } from '../errors.js';
 
-/** A process ended, or said something else than was agreed. */
+/** A process ended early, or broke the protocol. */
 export class ContenderError extends HeddleError {
   constructor(message: string) {
     super('contender', message);
   }
 }
 
-/** A child that is talked with in lines of JSON. */
+/** A child process with a protocol of JSON lines. */
 export class LineProcess {
   private readonly child: ChildProcessWithoutNullStreams;
   private readonly lines: AsyncIterator<string>;
@@ -38,7 +38,7 @@ export class LineProcess {
     this.child.on('error', (error) => {
       this.complaints += error.message;
     });
-    // Writing to one that has gone fails; that it does not answer is what is reported.
+    // Writing to an ended process fails; the missing reply is reported instead.
     this.child.stdin.on('error', () => {});
   }
 
@@ -46,14 +46,14 @@ export class LineProcess {
     this.child.stdin.write(`${line}\n`);
   }
 
-  /** The next line. Throws `ContenderError` where there is none, or another than was expected. */
+  /** Reads the next line. Throws `ContenderError` if there is none or it does not match the schema. */
   async hear<T>(schema: z.ZodType<T>): Promise<T> {
     const said = await this.next(schema);
     if (said === undefined) throw this.endedEarly();
     return said;
   }
 
-  /** The lines that are still to come. Throws `ContenderError` as `hear` does, and where the process fails in the end. */
+  /** Reads the remaining lines. Throws `ContenderError` as `hear` does, and if the process fails in the end. */
   async *hearAll<T>(schema: z.ZodType<T>): AsyncGenerator<T> {
     for (let said = await this.next(schema); said !== undefined; said = await this.next(schema)) yield said;
     await this.closed;
@@ -68,11 +68,11 @@ export class LineProcess {
     const { value, done } = await this.lines.next();
     if (done) return undefined;
     const result = schema.safeParse(parseJson(value));
-    if (!result.success) throw new ContenderError(`${this.name} said what was not asked: ${value}`);
+    if (!result.success) throw new ContenderError(`${this.name} printed an unexpected line: ${value}`);
     return result.data;
   }
 
-  /** With why: the last line of its complaints that names an error, else the last one. */
+  /** The error with the reason: the last line of stderr that names an error, else the last line. */
   private endedEarly(): ContenderError {
     const lines = this.complaints.trim().split('\n');
     const reason = lines.filter((line) => /error:/i.test(line)).at(-1) ?? lines.at(-1);
@@ -80,7 +80,7 @@ export class LineProcess {
   }
 }
 
-/** What a process says of itself, for whoever started it. */
+/** Prints a line of JSON for the parent process. */
 export function say(line: unknown): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }

@@ -1,7 +1,7 @@
-/** Values of options that are lists. */
+/** Parses options that are lists. */
 import { InvalidArgumentError } from 'commander';
 
-/** Reads a list of some of the known words. */
+/** A parser of a comma-separated list of known words. */
 export function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
   return (text) =>
     text.split(',').map((name) => {

@@ -1,4 +1,4 @@
-/** Loads a model in a process of its own: `node --expose-gc load-process.js <folder> <threads>`, a line of JSON back. */
+/** Loads a model and prints a line of JSON: `node --expose-gc load-process.js <folder> <threads>`. */
 import { say } from './line-process.js';
 import type { LoadOutcome } from './load-section.js';
 import { peakMemory } from './machine.js';

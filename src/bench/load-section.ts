@@ -1,6 +1,6 @@
 /**
- * Loading a checkpoint: how long it takes, and how much memory beside what is then held. The checkpoint is of random
- * weights in bfloat16, written for the occasion; it is loaded in a process of its own.
+ * Loading a checkpoint: its time, and its peak memory compared with the memory afterwards. The checkpoint has random
+ * weights in bfloat16 and is written for the benchmark; it is loaded in a separate process.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,21 +13,21 @@ import { writeRandomCheckpoint } from './random-checkpoint.js';
 
 const outcomeSchema = z.object({
   seconds: z.number().positive(),
-  /** Resident at most while loading, and once a token was read. */
+  /** Peak resident memory during loading, and resident memory after a token was read. */
   peakBytes: z.number().positive(),
   heldBytes: z.number().positive(),
 });
-/** What a process that loads a model says of it: seconds and bytes. */
+/** The result of the loading process, in seconds and bytes. */
 export type LoadOutcome = z.output<typeof outcomeSchema>;
 
-/** The same, with what was loaded. */
+/** The result with a description of the model. */
 export interface LoadResult extends LoadOutcome {
   name: string;
   parameters: number;
   storedBytes: number;
 }
 
-/** Writes such a checkpoint, loads it, and removes it. */
+/** Writes a checkpoint of random weights, loads it, and removes it. */
 export async function measureLoading(name: string, model: Model, threads: number): Promise<LoadResult> {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-load-'));
   try {

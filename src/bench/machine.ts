@@ -1,22 +1,22 @@
-/** Where numbers were measured, and how much memory the process took. */
+/** The machine of a measurement, and the memory of the process. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { type DeviceName, onnxRuntimeVersion } from '../engine/index.js';
 
-/** The machine that figures are of. */
+/** The machine on which numbers were measured. */
 export interface Machine {
   cpu: string;
   cores: number;
   memoryBytes: number;
   system: string;
   device: DeviceName;
-  /** Threads that the engine computes with. */
+  /** Threads of the engine. */
   threads: number;
   node: string;
   onnxruntime: string;
 }
 
-/** This machine, and what computes on it. */
+/** Describes this machine with the device and threads in use. */
 export function describeMachine(device: DeviceName, threads: number): Machine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
@@ -30,10 +30,10 @@ export function describeMachine(device: DeviceName, threads: number): Machine {
   };
 }
 
-/** The most memory that this process had resident at once, in bytes. */
+/** The peak resident memory of this process, in bytes. */
 export function peakMemory(): number {
   if (process.platform === 'linux') {
-    // Not getrusage's: that one starts out at what the parent process had taken.
+    // getrusage is not used, since its value starts at the parent process's peak.
     const highWater = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
     if (highWater) return Number(highWater[1]) * 1024;
   }

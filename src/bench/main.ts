@@ -1,4 +1,4 @@
-/** `npm run bench`: how fast Heddle is on this machine, and how much memory it takes. */
+/** `npm run bench`: Heddle's speed and memory on this machine. */
 import { Command, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
@@ -37,7 +37,7 @@ async function run({ threads, device: deviceName, only, peer, quick, json }: Opt
   const machine = describeMachine(deviceName, threads);
   say(machineText(machine));
 
-  // Always: the other sections are told as shares of it.
+  // The peak is always measured, since other sections are reported relative to it.
   const device = await openDevice(deviceName, { threads });
   const peaks: Peak[] = [];
   for (const size of plan.peak) peaks.push(await measurePeak(device, size));
@@ -74,7 +74,7 @@ function say(text: string): void {
 
 const program = new Command('bench')
   .description('measures this machine: matrix products, the training step, prefill, decode and loading')
-  // An option behind the name of a command is the command's.
+  // Options after the name of a subcommand belong to the subcommand.
   .enablePositionalOptions()
   .option('--threads <n>', 'threads that compute', positive, 2)
   .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
@@ -83,9 +83,9 @@ const program = new Command('bench')
       .argParser(listOf(SECTIONS))
       .default(SECTIONS, 'all'),
   )
-  .option('--peer <python>', 'a Python with torch, to train the same model by turns with ours')
-  .option('--quick', 'tiny shapes, once: shows that all works, not how fast it is', false)
-  .option('--json <file>', 'also write the results, in seconds, bytes and operations a second')
+  .option('--peer <python>', 'a Python with torch that trains the same model, in alternating rounds')
+  .option('--quick', 'tiny shapes, to test the command rather than the speed', false)
+  .option('--json <file>', 'also write the results, in seconds, bytes and operations per second')
   .action((options: Options) => run(options));
 
 addRuntimeCommand(program);
@@ -110,13 +110,11 @@ async function runStream(options: StreamOptions): Promise<void> {
 
 program
   .command('stream')
-  .description(
-    'the shipped hybrid reads a stream into one state, and a transformer of its size as far as it gets',
-  )
+  .description('the shipped hybrid and a transformer of its size read a stream into one state')
   .option('--tokens <n>', 'tokens of the stream', positive, 1_000_000)
-  .option('--stretch <n>', 'tokens that are timed together', positive, 10_000)
+  .option('--stretch <n>', 'tokens per measurement', positive, 10_000)
   .option('--threads <n>', 'threads that compute', positive, 2)
-  .option('--seconds <n>', 'stop each where it is after so long', positive, 180)
+  .option('--seconds <n>', 'stop each model after this many seconds', positive, 180)
   .action((options: StreamOptions) => runStream(options));
 
 addServeCommand(program);

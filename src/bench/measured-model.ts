@@ -1,4 +1,4 @@
-/** The model that a command measures: one that there is, or random weights of a published shape. */
+/** The model that a command measures: an existing one, or random weights of a published shape. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,24 +8,24 @@ import { positive } from './positive.js';
 import { writeServedModel } from './serve-model.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
-/** What `addShapeOptions` reads. */
+/** The values of the options that `addShapeOptions` adds. */
 export interface ShapeOptions {
   readonly shape?: ShapeName;
   readonly bits: number;
 }
 
-/** Options for random weights in the place of a model. */
+/** Adds the options for random weights instead of a model. */
 export function addShapeOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
+      new Option('--shape <name>', 'random weights of this shape instead of a model').choices(
         Object.keys(SHAPES),
       ),
     )
-    .option('--bits <n>', 'of the weights of a shape: 4, 8 or 16', positive, 4);
+    .option('--bits <n>', 'bits of the weights of a shape: 4, 8 or 16', positive, 4);
 }
 
-/** Gives `use` the folder of the model, and what it is called; one of random weights lives only so long. */
+/** Calls `use` with the model's folder and name; a model of random weights is deleted afterwards. */
 export async function withMeasuredModel<T>(
   model: string,
   { shape, bits }: ShapeOptions,

@@ -1,4 +1,4 @@
-/** `heddle bench ops`, and `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
+/** `heddle bench ops`, and `npm run bench -- ops`: the schedule of a token on the wasm device, with the times of its steps. */
 import type { Command } from 'commander';
 import { int64, openDevice, type StepTime, stepTimes } from '../engine/index.js';
 import { decoderPrograms } from '../generate/index.js';
@@ -44,13 +44,13 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
     const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
     const stages = new Set(times.map(({ stage }) => stage)).size;
     print(
-      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${name}: ${times.length} steps in ${stages} stages; the times of all steps add up to ${decimal(total)} ms`,
+      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${name}: ${times.length} steps in ${stages} stages; the sum of the times of all steps is ${decimal(total)} ms`,
     );
     print(options.steps ? stepsText(times) : operatorsText(times, total));
   });
 }
 
-/** Steps that do the same, together, the longest first. */
+/** Formats the steps grouped by operator, the longest first. */
 function operatorsText(times: readonly StepTime[], total: number): string {
   const groups = new Map<string, { count: number; milliseconds: number; bytes: number }>();
   for (const { label, milliseconds, weightBytes } of times) {
@@ -90,13 +90,13 @@ function rate(bytes: number, milliseconds: number): string {
 /** Adds the command `ops`. */
 export function addOpsCommand(program: Command): void {
   addShapeOptions(program.command('ops'))
-    .description('the steps by which the wasm device writes a token, with their times')
-    .argument('[model]', `a model's folder, or that of a training run`, SHIPPED_MODEL)
+    .description('the steps of decoding a token on the wasm device, with their times')
+    .argument('[model]', `the folder of a model or of a training run`, SHIPPED_MODEL)
     .option('--threads <n>', 'threads that compute', positive, 2)
-    .option('--after <tokens>', 'tokens that came before', positive, 128)
-    .option('--rows <n>', 'sequences that are written at once', positive, 1)
-    .option('--rounds <n>', 'runs, of whose faster half the mean time of each step is told', positive, 30)
-    .option('--steps', 'every step by itself, in order')
+    .option('--after <tokens>', 'tokens before the decoded one', positive, 128)
+    .option('--rows <n>', 'sequences that are decoded at once', positive, 1)
+    .option('--rounds <n>', 'runs; the time of a step is the mean of the faster half', positive, 30)
+    .option('--steps', 'list every step, in order')
     .action((model: string, options: OpsOptions) => runOps(model, options));
 }
 

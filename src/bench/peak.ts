@@ -1,4 +1,4 @@
-/** The yardstick: what the engine reaches in float32 matrix products alone. */
+/** The reference speed: float32 matrix products in the engine. */
 import {
   type Device,
   type Executable,
@@ -9,15 +9,15 @@ import {
 import { input, matmul, multiply, sum } from '../graph/index.js';
 import { Random } from '../nn/index.js';
 
-/** How fast square matrices of one size are multiplied. */
+/** The speed of products of square matrices. */
 export interface Peak {
   /** Rows and columns of both matrices. */
   size: number;
-  /** Floating-point operations a second. */
+  /** Floating-point operations per second. */
   flops: number;
 }
 
-/** Runs from which the best is taken, after one to warm up. */
+/** Runs after a warm-up, of which the best counts. */
 const RUNS = 10;
 
 async function bestSeconds(
@@ -34,9 +34,9 @@ async function bestSeconds(
 }
 
 /**
- * The rate of products of [size, size] matrices. They are chained inside one run that is fed a number and returns one, so
- * that neither the call nor copies count; the chain is shorter for larger matrices, and what little there is beside the
- * products always weighs the same.
+ * Measures products of [size, size] matrices. They are chained within one run, whose input and output are one number, so
+ * that neither the call nor copies count. The chain is shorter for larger matrices, so that the share of other work is
+ * constant.
  */
 export async function measurePeak(device: Device, size: number): Promise<Peak> {
   const chain = Math.max(4, Math.round(16_384 / size));
@@ -59,10 +59,10 @@ export async function measurePeak(device: Device, size: number): Promise<Peak> {
   return { size, flops: (chain * 2 * size ** 3) / best };
 }
 
-/** Rows and columns of the matrix that is read; far beyond any cache. */
+/** Rows and columns of the matrix that is read, larger than any cache. */
 const READ = 8192;
 
-/** How fast memory is read where hardly anything is computed: a constant matrix for the product with one vector. */
+/** Measures the memory bandwidth with the product of a constant matrix and a vector, which hardly computes. */
 export class Bandwidth {
   private constructor(private readonly executable: Executable) {}
 
@@ -79,7 +79,7 @@ export class Bandwidth {
     return new Bandwidth(executable);
   }
 
-  /** Bytes a second, in the best of some runs. */
+  /** Bytes per second in the best of several runs. */
   async measure(): Promise<number> {
     const seconds = await bestSeconds(this.executable, {
       x: float32(new Float32Array(READ).fill(1), [1, READ]),
@@ -92,12 +92,12 @@ export class Bandwidth {
   }
 }
 
-/** Rows and columns of the 4-bit matrix that several rows are multiplied with. */
+/** Rows and columns of the 4-bit matrix that is multiplied with several rows. */
 const WIDE = [65_536, 1024] as const;
 
 /**
- * How many times as much is computed of a product with a 4-bit matrix, as decoding computes it, when `rows` rows are multiplied
- * in the place of one: more than that a batch cannot gain by its products.
+ * The speedup of a product with a 4-bit matrix, as in decoding, for `rows` rows in one call compared with one row: the upper
+ * limit of the speedup of a batch.
  */
 export async function measureBatchGain(device: Device, rows: number): Promise<number> {
   const [height, width] = WIDE;

@@ -1,4 +1,4 @@
-/** What a run of the benchmark measures: the shapes, and how often. */
+/** The plan of a benchmark run: shapes and repetitions. */
 import {
   type Design,
   hybridModel,
@@ -10,7 +10,7 @@ import {
 } from '../models/index.js';
 import { GRANITE_1B, graniteModel } from './shapes.js';
 
-/** What `npm run bench` measures. */
+/** The sections of `npm run bench`. */
 export const SECTIONS = ['peak', 'train', 'prefill', 'decode', 'load'] as const;
 /** One of them. */
 export type Section = (typeof SECTIONS)[number];
@@ -25,14 +25,14 @@ export interface TrainingTask {
   sequence: number;
 }
 
-/** What is measured, and how often. */
+/** The plan of a benchmark run. */
 export interface Plan {
-  /** Sizes n of the square matrices whose product is the yardstick. */
+  /** Sizes n of the square matrices of the reference speed. */
   peak: readonly number[];
   training: TrainingTask;
-  /** Rounds of steps, taken by turns with a peer. */
+  /** Rounds of steps, alternating with a peer. */
   rounds: number;
-  /** A larger step, of which only the preparation is timed. */
+  /** A larger step, whose preparation is timed. */
   preparation: TrainingTask;
   /** The presets that are prefilled and decoded. */
   generation: { size: Size; vocabSize: number; prefill: readonly number[]; contexts: readonly number[] };
@@ -40,7 +40,7 @@ export interface Plan {
   load: { name: string; model: () => Model };
 }
 
-/** A stack of Mamba-2 and SwiGLU layers, of which `bench/peers/torch_train.py` is the copy in PyTorch. */
+/** A stack of Mamba-2 and SwiGLU layers, the same as in `bench/peers/torch_train.py`. */
 function stack(hiddenSize: number, layers: number, vocabSize: number): ModelConfig {
   const headDim = 64;
   return modelConfig({
@@ -62,7 +62,7 @@ function presetTask(design: Design, size: Size, vocabSize: number): TrainingTask
   return { name: `${design} ${size}`, config, batch: 4, sequence: config.maxPositionEmbeddings };
 }
 
-/** What tells how fast a machine is. */
+/** The plan that measures the speed of a machine. */
 export const FULL: Plan = {
   peak: [1024, 2048],
   training: { name: 'Mamba-2 + SwiGLU, 6 layers', config: stack(384, 6, 4096), batch: 4, sequence: 256 },
@@ -72,7 +72,7 @@ export const FULL: Plan = {
   load: { name: 'the shape of Granite 4.0-H 1B', model: () => graniteModel(GRANITE_1B) },
 };
 
-/** Everything once and small: whether it works, not how fast it is. */
+/** A small plan, to test the command rather than the speed. */
 export const QUICK: Plan = {
   peak: [64, 128],
   training: { name: 'Mamba-2 + SwiGLU, 1 layer', config: stack(64, 1, 256), batch: 2, sequence: 16 },

@@ -1,7 +1,7 @@
-/** A reader of command-line values. */
+/** A parser of command-line values. */
 import { InvalidArgumentError } from 'commander';
 
-/** A whole number, 1 or more. Throws `InvalidArgumentError` for anything else. */
+/** Parses an integer of at least 1. Throws `InvalidArgumentError` for anything else. */
 export function positive(text: string): number {
   const count = Number(text);
   if (!Number.isInteger(count) || count < 1)

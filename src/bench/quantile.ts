@@ -1,17 +1,17 @@
-/** The value below which a share of values lies: of two in the middle the upper one. */
+/** A quantile; between two values, the upper one. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!;
 }
 
-/** What stands for tokens whose gaps these are, in the order of their rounds. */
+/** The distribution of the gaps between tokens. */
 export interface Evenness {
   /** Milliseconds. */
   readonly median: number;
-  readonly late: number;
+  readonly p99: number;
 }
 
-/** The middle gap between tokens, and the one that a hundredth of them exceeds. */
+/** The median and the 99th percentile of gaps in milliseconds. */
 export function evennessOf(gaps: readonly number[]): Evenness {
-  return { median: quantile(gaps, 0.5), late: quantile(gaps, 0.99) };
+  return { median: quantile(gaps, 0.5), p99: quantile(gaps, 0.99) };
 }

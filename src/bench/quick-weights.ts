@@ -1,13 +1,13 @@
-/** New weights for models whose speed is measured: as large as real ones, made in a fraction of the time. */
+/** Random weights for speed measurements, as large as real ones and fast to make. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 
-/** From so many elements on a matrix gets uniform numbers. */
+/** Number of elements from which a matrix gets uniform numbers. */
 const MANY = 10_000;
 /** Half the width of their interval: a standard deviation of 0.02. */
 const BOUND = 0.02 * Math.sqrt(3);
 
-/** Matrices of many elements get uniform numbers with the standard deviation 0.02, the others what the model wants. */
+/** Matrices of many elements get uniform numbers with the standard deviation 0.02, smaller ones the model's own initialization. */
 export function quickWeights(parameters: readonly ParameterSpec[]): Map<string, HostTensor> {
   const random = new Random(1);
   let state = 1;

@@ -1,4 +1,4 @@
-/** Checkpoints of random weights, written for the occasion. */
+/** Checkpoints of random weights, for benchmarks. */
 import { join } from 'node:path';
 import { writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { float32 } from '../engine/index.js';
@@ -17,12 +17,12 @@ import {
   writeQuantized,
 } from '../models/index.js';
 
-/** A checkpoint in bfloat16, made tensor by tensor, so that it may be larger than the memory. Returns the bytes of the weights. */
+/** Writes a checkpoint in bfloat16 tensor by tensor, so that it may be larger than the memory. Returns the bytes of the weights. */
 export async function writeRandomCheckpoint(folder: string, model: Model): Promise<number> {
   await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
   let state = 1;
   const next = (): number => {
-    // xorshift32: two bfloat16 a number.
+    // xorshift32: each number gives two bfloat16.
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
@@ -37,7 +37,7 @@ export async function writeRandomCheckpoint(folder: string, model: Model): Promi
       data: () => {
         const size = sizeOf(shape);
         const halves = new Uint32Array(Math.ceil(size / 2));
-        // Sign and fraction at random, exponents of about 2^-6: no two blocks alike, and no infinities.
+        // Random sign and fraction, exponents of about 2^-6: no equal blocks, and no infinities.
         for (let i = 0; i < halves.length; i++) halves[i] = (next() & 0x807f807f) | 0x3c803c80;
         return new Uint16Array(halves.buffer, 0, size);
       },
@@ -49,7 +49,7 @@ export async function writeRandomCheckpoint(folder: string, model: Model): Promi
 
 type Written = Parameters<typeof writeQuantized>[3] extends ReadonlyMap<string, infer W> ? W : never;
 
-/** Random codes, which as numbers of 4 bits are about as large as those of `writeRandomCheckpoint`. Returns the bytes of the weights. */
+/** Writes a quantized checkpoint of random codes, whose 4-bit values have about the magnitude of `writeRandomCheckpoint`. Returns the bytes of the weights. */
 export async function writeRandomQuantized(
   folder: string,
   model: Model,
@@ -79,14 +79,14 @@ export async function writeRandomQuantized(
 
 function small(size: number): Float32Array {
   const numbers = new Uint32Array(randomBytes(4 * size).buffer);
-  // Sign and fraction at random, exponents of about 2^-6.
+  // Random sign and fraction, exponents of about 2^-6.
   for (let i = 0; i < size; i++) numbers[i] = (numbers[i]! & 0x807fffff) | 0x3c800000;
   return new Float32Array(numbers.buffer);
 }
 
 function randomBytes(count: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(count);
-  // So many at a time are made.
+  // `getRandomValues` takes at most 65,536 bytes per call.
   for (let at = 0; at < count; at += 65_536) {
     crypto.getRandomValues(bytes.subarray(at, Math.min(count, at + 65_536)));
   }

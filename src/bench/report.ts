@@ -1,4 +1,4 @@
-/** What a run found, section by section, as text for a person. */
+/** The results of a benchmark run as text, by section. */
 import type { GenerationRate } from './generation-section.js';
 import type { LoadResult } from './load-section.js';
 import type { Machine } from './machine.js';
@@ -7,7 +7,7 @@ import type { Streamer, Stretch } from './stream-section.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
 import type { StepTime, TrainResult } from './train-section.js';
 
-/** The machine, in words. */
+/** Formats the description of the machine. */
 export function machineText(machine: Machine): string {
   const { cpu, cores, memoryBytes, system, device, threads, node, onnxruntime } = machine;
   return [
@@ -16,12 +16,12 @@ export function machineText(machine: Machine): string {
   ].join('\n');
 }
 
-/** The best of the sizes: what shares refer to. */
+/** The best rate of all sizes, to which percentages refer. */
 export function highest(peaks: readonly Peak[]): number {
   return Math.max(...peaks.map(({ flops }) => flops));
 }
 
-/** The products of matrices that rates are held against. */
+/** Formats the rates of matrix products, the reference of other rates. */
 export function peakText(peaks: readonly Peak[]): string {
   const rows = peaks.map(({ size, flops }) => [`${size} x ${size}`, gigaflops(flops)]);
   return `peak: float32 matrix products through the engine\n${table(rows)}`;
@@ -58,7 +58,7 @@ export function trainText(result: TrainResult, peak: number): string {
       ['  ratio of the last two', (ours.peakBytes / need.total).toFixed(2)],
     ]),
     table([
-      ['before the first step', 'parameters', 'tokens a step', 'graph', 'session'],
+      ['before the first step', 'parameters', 'tokens/step', 'graph', 'session'],
       ...preparations.map((entry) => [
         `  ${entry.name}`,
         millions(entry.parameters),
@@ -70,7 +70,7 @@ export function trainText(result: TrainResult, peak: number): string {
   ].join('\n');
 }
 
-/** A table of reading and writing. */
+/** Formats the table of prefill or decoding. */
 export function generationText(
   verb: 'prefill' | 'decode',
   rates: readonly GenerationRate[],
@@ -79,8 +79,8 @@ export function generationText(
 ): string {
   const what =
     verb === 'prefill'
-      ? 'reading a prompt of that many tokens'
-      : 'writing one token after another behind that many';
+      ? 'reading a prompt of this many tokens'
+      : 'generating token by token after this many tokens';
   const rows = rates.map(({ design, parameters, tokens, tokensPerSecond, flops, stateBytes }) => [
     design,
     millions(parameters),
@@ -94,7 +94,7 @@ export function generationText(
   return `${verb}: ${what}, the ${size} presets with new weights\n${table([heads, ...rows])}`;
 }
 
-/** What loading took. */
+/** Formats time and memory of loading. */
 export function loadText(result: LoadResult): string {
   const { name, parameters, storedBytes, seconds, peakBytes, heldBytes } = result;
   return [
@@ -112,7 +112,7 @@ export function loadText(result: LoadResult): string {
   ].join('\n');
 }
 
-/** The streams side by side: where 1, 2 and 5 times a power of ten were read, and at the end. */
+/** Formats the streams side by side, at 1, 2 and 5 times each power of ten and at the end. */
 export function streamText(streams: ReadonlyMap<Streamer, readonly Stretch[]>): string {
   const all = [...streams.values()].flat();
   const fastest = Math.max(...all.map(({ tokensPerSecond }) => tokensPerSecond));
@@ -132,10 +132,10 @@ export function streamText(streams: ReadonlyMap<Streamer, readonly Stretch[]>): 
     const ratio = (of: (stretch: Stretch) => number): string => (of(last) / of(first)).toFixed(2);
     return [
       table([[`  ${streamer}, tokens`, 'tokens/s', '', 'state', 'process'], ...rows]),
-      `  the last ${first.tokens.toLocaleString('en')} against the first: ${ratio((s) => s.tokensPerSecond)} of the speed, ${ratio((s) => s.residentBytes)} of the memory`,
+      `  the last ${first.tokens.toLocaleString('en')} compared with the first: ${ratio((s) => s.tokensPerSecond)} of the speed, ${ratio((s) => s.residentBytes)} of the memory`,
     ].join('\n');
   });
-  return `stream: read into one state, without end\n${parts.join('\n\n')}`;
+  return `stream: an endless stream, read into one state\n${parts.join('\n\n')}`;
 }
 
 const BAR = 30;

@@ -1,4 +1,4 @@
-/** `npm run bench -- runtime`: models of published shapes read and write, beside peers. */
+/** `npm run bench -- runtime`: prefill and decoding of models of published shapes, compared with peers. */
 import { type Command, Option } from 'commander';
 import { openDevice } from '../engine/index.js';
 import { listOf } from './list-of.js';
@@ -22,10 +22,10 @@ interface RuntimeOptions extends Omit<RuntimePlan, 'tasks' | 'peers'> {
 
 const NAMES = Object.keys(SHAPES) as ShapeName[];
 
-/** The shapes that peers know too. */
+/** The shapes that peers have too. */
 const RACED: readonly ShapeName[] = ['granite-350m', 'granite-1b', 'smollm2-360m'];
 
-/** Where batches and answers stand in a text. */
+/** Tokens before batches and answers. */
 const SHORT = 128;
 
 function tasksOf({ prefill, contexts, streams, answers }: RuntimeOptions): RuntimeTask[] {
@@ -56,7 +56,7 @@ async function runRuntime(options: RuntimeOptions): Promise<void> {
   }
 }
 
-/** What is being done, on a line of its own that the next one replaces; where nobody looks, a line each. */
+/** Prints the progress; on a terminal each line replaces the previous one. */
 function progress(text: string): void {
   const { isTTY, columns = 80 } = process.stderr;
   if (isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, columns - 1)}`);
@@ -69,7 +69,7 @@ const numbers = (text: string): number[] => (text === 'none' ? [] : text.split('
 export function addRuntimeCommand(program: Command): void {
   program
     .command('runtime')
-    .description('reading and writing with models of published shapes, beside peers, by turns')
+    .description('prefill and decoding of models of published shapes, in alternating rounds with peers')
     .option('--threads <n>', 'threads that compute', positive, 2)
     .addOption(
       new Option('--shapes <names>', `some of ${NAMES.join(',')}`)
@@ -77,28 +77,28 @@ export function addRuntimeCommand(program: Command): void {
         .default(RACED, RACED.join(',')),
     )
     .addOption(
-      new Option('--bits <numbers>', 'some of 4,8,16: of the weights; 16 is bfloat16')
+      new Option('--bits <numbers>', 'bits of the weights, some of 4,8,16; 16 is bfloat16')
         .argParser((text) => listOf(['4', '8', '16'])(text).map(Number))
         .default([4], '4'),
     )
     .addOption(
-      new Option('--prefill <tokens>', 'tokens that are read, or none')
+      new Option('--prefill <tokens>', 'prompt lengths in tokens, or none')
         .argParser(numbers)
         .default([512], '512'),
     )
     .addOption(
-      new Option('--contexts <tokens>', 'tokens that come before those written, or none')
+      new Option('--contexts <tokens>', 'tokens before the decoded ones, or none')
         .argParser(numbers)
         .default([128, 4096, 8192], '128,4096,8192'),
     )
-    .option('--streams <n>', 'sequences that are written at once; 1 leaves that out', positive, 8)
-    .option('--no-answers', 'leaves out answers with a schema, penalties and log probabilities')
-    .option('--rounds <n>', 'how often each task is done at most; medians count', positive, 7)
-    .option('--minutes <n>', 'how long a model may take', positive, 6)
-    .option('--node <file>', 'the Node.js that contenders run with', process.execPath)
+    .option('--streams <n>', 'sequences that are decoded at once; 1 skips this', positive, 8)
+    .option('--no-answers', 'skip answers with a schema, penalties and log probabilities')
+    .option('--rounds <n>', 'most rounds of each task, of which the median counts', positive, 7)
+    .option('--minutes <n>', 'most minutes for a model', positive, 6)
+    .option('--node <file>', 'the Node.js that runs the contenders', process.execPath)
     .option(
       '--peer <folder>',
-      'a peer to race with, such as bench/peers/node-llama-cpp; may be said several times',
+      'a peer to compare with, such as bench/peers/node-llama-cpp; may be repeated',
       (folder: string, others: readonly string[]) => [...others, folder],
       [] as readonly string[],
     )

@@ -1,6 +1,6 @@
 /**
- * Heddle as a contender in the race of runtimes: `node runtime-process.js <shape> <bits> <folder> <threads>`. It loads the model in the
- * folder, says so in a line of JSON, and then answers each line that it reads, a task, with how fast that was.
+ * Heddle as a contender in the runtime benchmark: `node runtime-process.js <shape> <bits> <folder> <threads>`. It loads the model in the
+ * folder, prints a line of JSON, and then answers each input line, a task, with the measured speed.
  */
 import { createInterface } from 'node:readline';
 import { loadModel } from '../generate/index.js';
@@ -28,9 +28,9 @@ async function done(task: RuntimeTask): Promise<Omit<RuntimeAnswer, 'peakBytes'>
     const { tokensPerSecond, gaps } = await decodeCost(language, task.tokens, DECODING_SECONDS, task.streams);
     return { tokensPerSecond, gaps };
   }
-  const prompt = answers.get(task.tokens) ?? (await Answers.behind(language, task.tokens));
+  const prompt = answers.get(task.tokens) ?? (await Answers.after(language, task.tokens));
   answers.set(task.tokens, prompt);
-  // What runs for the first time is compiled.
+  // The first run compiles.
   if (!written.has(task.how)) await prompt.gaps(task.how, ANSWER_TOKENS);
   written.add(task.how);
   const gaps = await prompt.gaps(task.how, ANSWER_TOKENS);

@@ -1,4 +1,4 @@
-/** What the race of runtimes found, as text for a person. */
+/** The results of the runtime benchmark as text. */
 import { evennessOf, quantile } from './quantile.js';
 import type { Measured, RuntimeResult } from './runtime-section.js';
 import { type RuntimeTask, taskName } from './runtime-tasks.js';
@@ -7,8 +7,8 @@ import { decimal, megabytes, millions, milliseconds, percent, table } from './ta
 const middle = (values: readonly number[]): number => quantile(values, 0.5);
 
 /**
- * One model. Prefill is held against the matrix products' peak (float32; quantized products may exceed it), decoding against the time in
- * which weights and states could be read, and answers against plain ones. `flops` is the peak, in operations a second.
+ * Formats the results of one model. Prefill is compared with the peak of matrix products (float32; quantized products may exceed it), decoding
+ * with the time of reading weights and states, and answers with plain ones. `flops` is the peak in operations per second.
  */
 export function runtimeText(result: RuntimeResult, tasks: readonly RuntimeTask[], flops: number): string {
   const { shape, bits, parameters, weightBytes, minutes, contenders, bandwidth } = result;
@@ -35,7 +35,7 @@ export function runtimeText(result: RuntimeResult, tasks: readonly RuntimeTask[]
   const peaks = (name: string, kind: RuntimeTask['kind']) =>
     peakOf(ours, tasks, kind) > 0 ? [compared(name, (one) => peakOf(one, tasks, kind), megabytes)] : [];
   return [
-    `runtime: ${shape}, ${bits === 16 ? 'bfloat16' : `${bits} bits`}, ${millions(parameters)} parameters in ${megabytes(weightBytes)}; medians of ${rounds} rounds by turns, ${minutes.toFixed(1)} minutes; memory is read at ${(middle(bandwidth) / 1e9).toFixed(1)} GB/s`,
+    `runtime: ${shape}, ${bits === 16 ? 'bfloat16' : `${bits} bits`}, ${millions(parameters)} parameters in ${megabytes(weightBytes)}; medians of ${rounds} alternating rounds, ${minutes.toFixed(1)} minutes; memory is read at ${(middle(bandwidth) / 1e9).toFixed(1)} GB/s`,
     table([
       ['  tokens/s', 'heddle', 'of the limit', 'of plain', ...peers.flatMap(({ name }) => [name, 'ratio'])],
       ...rows,
@@ -52,7 +52,7 @@ function ratesOf({ answers }: Measured, task: number): number[] {
   return (answers[task] ?? []).map(({ tokensPerSecond }) => tokensPerSecond);
 }
 
-/** Round by round. */
+/** The ratios of two contenders by round. */
 function ratiosOf(one: Measured, i: number, other: Measured, j: number): number[] {
   const others = ratesOf(other, j);
   return ratesOf(one, i).flatMap((rate, round) => (others[round] ? [rate / others[round]] : []));
@@ -74,7 +74,7 @@ function shareOf(
   return percent(middle(rates.map((rate, round) => (bytesPerToken[index]! * rate) / bandwidth[round]!)));
 }
 
-/** The most bytes held until the end of the first round of such tasks of one sequence: what comes later is not everybody's. 0 without one. */
+/** The peak memory until the end of the first round of such tasks with one sequence, since not all contenders run the later tasks; 0 if there are none. */
 function peakOf({ answers }: Measured, tasks: readonly RuntimeTask[], kind: RuntimeTask['kind']): number {
   const peaks = tasks.flatMap((task, i) =>
     task.kind === kind && !(task.kind === 'decode' && task.streams > 1)
@@ -84,20 +84,20 @@ function peakOf({ answers }: Measured, tasks: readonly RuntimeTask[], kind: Runt
   return Math.max(0, ...peaks);
 }
 
-/** How evenly tokens come, of those contenders whose tokens come one by one. */
+/** Formats the gaps between tokens, for contenders that report them. */
 function gapsText(contenders: readonly Measured[], tasks: readonly RuntimeTask[]): string[] {
   const rows = tasks.flatMap((task, i) =>
     contenders.flatMap(({ name, answers }) => {
       const gaps = (answers[i] ?? []).flatMap(({ gaps = [] }) => gaps);
       if (gaps.length === 0) return [];
-      const { median, late } = evennessOf(gaps);
+      const { median, p99 } = evennessOf(gaps);
       return [
         [
           `  ${taskName(task)}, ${name}`,
           String(gaps.length),
           `${median.toFixed(1)} ms`,
-          `${late.toFixed(1)} ms`,
-          `${(late / median).toFixed(2)} x`,
+          `${p99.toFixed(1)} ms`,
+          `${(p99 / median).toFixed(2)} x`,
         ],
       ];
     }),

@@ -1,8 +1,8 @@
 /**
- * The race of runtimes: models of random weights read and write, ours and peers' by turns, each in a process of its own that answers the
- * same tasks. What the machine does besides falls on all alike: ratios are those of one round, and of all rounds the medians count. Between
- * the turns memory is read and nothing else, which says what the weights could be read at. All have their memory in huge pages, as the
- * `heddle` command has.
+ * The runtime benchmark: prefill and decoding of models with random weights, ours and peers' in alternation, each in its own process that
+ * runs the same tasks. Other load of the machine affects all alike: ratios are formed within a round, and the median over rounds is reported.
+ * Between the tasks memory is read without any computation, which gives the bandwidth limit of the weights. All processes use huge pages,
+ * as the `heddle` command does.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -25,23 +25,23 @@ import {
 import { writeServedModel } from './serve-model.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
-/** Which models race, in what, and how often. */
+/** The models, tasks and rounds of the benchmark. */
 export interface RuntimePlan {
   readonly shapes: readonly ShapeName[];
   /** Bits of the weights: 4 or 8 in blocks, or 16 (bfloat16). */
   readonly bits: readonly (4 | 8 | 16)[];
   readonly tasks: readonly RuntimeTask[];
-  /** At most so many, and at least two: a model's rounds end where another one would last beyond so many minutes. */
+  /** The most rounds; there are at least two. No round is started that would exceed `minutes` for a model. */
   readonly rounds: number;
   readonly minutes: number;
   readonly threads: number;
   /** The folders of peers: see bench/peers. */
   readonly peers: readonly string[];
-  /** The Node.js that contenders run with. */
+  /** The Node.js that runs the contenders. */
   readonly node: string;
 }
 
-/** One model, and what each contender did, ours first. */
+/** The results of one model for each contender, ours first. */
 export interface RuntimeResult {
   readonly shape: ShapeName;
   readonly bits: number;
@@ -49,19 +49,19 @@ export interface RuntimeResult {
   readonly weightBytes: number;
   readonly minutes: number;
   readonly contenders: readonly Measured[];
-  /** By round: bytes a second that are read where nothing is computed. */
+  /** By round: the memory bandwidth without computation, in bytes/s. */
   readonly bandwidth: readonly number[];
-  /** By task: bytes that one sequence's token reads, weights and state. */
+  /** By task: bytes of weights and state that a token of one sequence reads. */
   readonly bytesPerToken: readonly number[];
 }
 
-/** What a contender did: by task, and by round. */
+/** The results of a contender by task and round. */
 export interface Measured extends RuntimeReady {
   readonly name: string;
   readonly answers: readonly (readonly RuntimeAnswer[])[];
 }
 
-/** Measures every shape with weights of every kind; each is told when it is done. `device` reads memory. */
+/** Measures every shape with every kind of weights; yields each result. `device` measures the memory bandwidth. */
 export async function* measureRuntimes(
   plan: RuntimePlan,
   device: Device,
@@ -112,11 +112,11 @@ async function measure(
       bandwidth.push(await reading.measure());
       for (const [i, task] of tasks.entries()) {
         tell(`round ${round + 1} of ${rounds}, ${taskName(task)}`);
-        // Whoever is first comes behind another task, whoever is last behind the same: they take turns in that too.
+        // The first contender runs after another task, the last one after the same task, so the order alternates.
         const order = round % 2 === 0 ? racers : [...racers].reverse();
         for (const racer of order) await racer.run(i, task);
       }
-      // The first round prepares what later ones find.
+      // The first round includes compilation and warm-up.
       longest = round === 1 ? spent() - before : Math.max(longest, spent() - before);
     }
     return {
@@ -135,7 +135,7 @@ async function measure(
   }
 }
 
-/** A process that has loaded a model and waits for tasks. */
+/** A contender process that has loaded a model and waits for tasks. */
 class Racer implements Measured {
   readonly answers: RuntimeAnswer[][] = [];
 
@@ -153,7 +153,7 @@ class Racer implements Measured {
     return this.ready.heldBytes;
   }
 
-  /** Or why it takes no part. */
+  /** Starts the process; returns the reason as a string if it does not take part. */
   static async start(name: string, command: string, args: readonly string[]): Promise<Racer | string> {
     const child = new LineProcess(name, command, args, withHugePages(process.env));
     try {

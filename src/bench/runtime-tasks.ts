@@ -1,7 +1,7 @@
-/** What contenders in the race of runtimes are asked, and what they say: lines of JSON. */
+/** The protocol of the runtime benchmark: tasks and answers as lines of JSON. */
 import { z } from 'zod';
 
-/** How an answer may be asked for. */
+/** The kinds of answers. */
 export const ANSWER_KINDS = [
   'plain',
   'temperature 0',
@@ -9,41 +9,41 @@ export const ANSWER_KINDS = [
   'penalties',
   'a JSON schema',
 ] as const;
-/** In which way a session writes: plainly, or with what costs time besides. */
+/** A kind of answer: plain, or with a feature that costs time. */
 export type AnswerKind = (typeof ANSWER_KINDS)[number];
 
-/** What a contender is asked to do. */
+/** A task for a contender. */
 export type RuntimeTask =
-  /** Reads so many tokens into a new sequence. */
+  /** Reads `tokens` tokens into a new sequence. */
   | { readonly kind: 'prefill'; readonly tokens: number }
-  /** Writes the likeliest tokens, one sequence or `streams` of them at once, behind so many tokens each. */
+  /** Decodes greedily, one sequence or `streams` of them at once, after `tokens` tokens each. */
   | { readonly kind: 'decode'; readonly tokens: number; readonly streams: number }
-  /** Writes as a session does, behind so many tokens. */
+  /** Generates as a session does, after `tokens` tokens. */
   | { readonly kind: 'answer'; readonly tokens: number; readonly how: AnswerKind };
 
-/** A contender has loaded its model: seconds, and bytes that it holds then. Or it says why it takes no part. */
+/** The message that a contender has loaded its model, with the seconds and its memory in bytes; or the reason why it does not take part. */
 export const readySchema = z.union([
   z.object({ seconds: z.number().positive(), heldBytes: z.number().positive() }),
   z.object({ declines: z.string() }),
 ]);
-/** What a runtime says when it has loaded its model. */
+/** The message of a runtime that has loaded its model. */
 export type RuntimeReady = Exclude<z.output<typeof readySchema>, { declines: string }>;
 
-/** Of all sequences together, the milliseconds between tokens where they come one by one, and the most bytes that were held until then. */
+/** The rate of all sequences together, the gaps in milliseconds if tokens come one by one, and the peak memory in bytes. */
 const doneSchema = z.object({
   tokensPerSecond: z.number().positive(),
   gaps: z.array(z.number().positive()).optional(),
   peakBytes: z.number().positive(),
 });
-/** What a task took; or nothing, of a task that a contender does not know. */
+/** The result of a task, or the answer that the contender does not know the task. */
 export const answerSchema = z.union([doneSchema, z.object({ unknown: z.literal(true) })]);
-/** What a runtime says of one task that it did. */
+/** The result of a task. */
 export type RuntimeAnswer = z.output<typeof doneSchema>;
 
-/** A task in words. */
+/** Formats a task. */
 export function taskName(task: RuntimeTask): string {
   const tokens = task.tokens.toLocaleString('en');
   if (task.kind === 'prefill') return `prefill of ${tokens}`;
   if (task.kind === 'answer') return task.how;
-  return task.streams === 1 ? `decode behind ${tokens}` : `${task.streams} streams behind ${tokens}`;
+  return task.streams === 1 ? `decode after ${tokens}` : `${task.streams} streams after ${tokens}`;
 }

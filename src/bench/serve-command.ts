@@ -10,7 +10,7 @@ import { machineText } from './report.js';
 import { gainText, servedText, soakText } from './serve-report.js';
 import { measureServing } from './serve-section.js';
 
-/** The clients whose gain is held against what the products allow. */
+/** The number of clients whose speedup is compared with that of the matrix products. */
 const BATCH = 8;
 
 interface ServeOptions extends ShapeOptions {
@@ -37,9 +37,7 @@ async function runServe(options: ServeOptions): Promise<void> {
       soakSeconds: soak,
     };
     const results = await measureServing(plan, ({ clients: count, shared }) =>
-      process.stderr.write(
-        `${count} clients, ${shared ? 'one beginning' : 'beginnings of their own'}: done\n`,
-      ),
+      process.stderr.write(`${count} clients, ${shared ? 'a shared prefix' : 'separate prefixes'}: done\n`),
     );
     print(servedText(`${name}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
     if (bits === 4 && shape !== undefined && clients.includes(1) && clients.includes(BATCH)) {
@@ -53,7 +51,7 @@ async function runServe(options: ServeOptions): Promise<void> {
 /** Adds the command `serve`. */
 export function addServeCommand(program: Command): void {
   addShapeOptions(program.command('serve'))
-    .description('the server under load: clients that stream answers')
+    .description('the server under load from clients that stream answers')
     .option('--threads <n>', 'threads that compute', positive, 2)
     .option('--model <folder>', 'the model to serve', SHIPPED_MODEL)
     .addOption(
@@ -62,9 +60,9 @@ export function addServeCommand(program: Command): void {
         .default([1, 8, 32, 128], '1,8,32,128'),
     )
     .option('--prompt <tokens>', 'tokens of a prompt', positive, 256)
-    .option('--answer <tokens>', 'tokens of an answer', positive, 64)
-    .option('--rounds <n>', 'answers that each client asks for', positive, 2)
-    .option('--soak <seconds>', 'how long 8 clients go on without an end; 0 for not at all', Number, 0)
+    .option('--answer <tokens>', 'tokens per answer', positive, 64)
+    .option('--rounds <n>', 'answers that each client requests', positive, 2)
+    .option('--soak <seconds>', 'duration of a soak test with 8 clients; 0 skips it', Number, 0)
     .action((options: ServeOptions) => runServe(options));
 }
 

@@ -1,4 +1,4 @@
-/** A folder to serve with a model of random weights, quantized or in bfloat16, and a tokenizer that has a text for each of its tokens. */
+/** Writes a model of random weights, quantized or in bfloat16, with a tokenizer that covers its whole vocabulary, for the server benchmark. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
@@ -6,8 +6,8 @@ import { writeRandomCheckpoint, writeRandomQuantized } from './random-checkpoint
 import { SHAPES, type ShapeName } from './shapes.js';
 
 /**
- * Writes it into a folder inside of this one. `bits` of the weights are 4 or 8, in blocks of 128 or what fits the model, or 16. Returns the
- * folder, and the bytes of the weights.
+ * Writes the model into a subfolder of `folder`. `bits` of the weights are 4 or 8, in blocks of 128 or the largest size that fits, or 16. Returns
+ * the subfolder and the bytes of the weights.
  */
 export async function writeServedModel(
   folder: string,
@@ -21,7 +21,7 @@ export async function writeServedModel(
     bits === 16
       ? await writeRandomCheckpoint(target, model)
       : await writeRandomQuantized(target, model, { bits, block: 128 });
-  // Every byte, so that any text can be written, then words.
+  // The vocabulary has every byte, so that any text can be encoded, then words.
   const { vocab: known } = trainBpe(['heddle'], { vocabSize: 256, specialTokens: [] });
   const words = Array.from({ length: model.vocabSize - known.size }, (_, i) => `w${i.toString(36)}`);
   const vocab = new Map([...known.keys(), ...words].map((text, id) => [text, id]));

@@ -1,4 +1,4 @@
-/** What a load did to the server, as text for a person. */
+/** The results of the server benchmark as text. */
 import type { LoadResult, SoakResult } from './serve-section.js';
 import { decimal, megabytes, milliseconds, percent, table } from './table.js';
 
@@ -19,7 +19,7 @@ function servedHeads(): string[] {
   ];
 }
 
-/** `one` is the throughput of one client. */
+/** A row of the table; `one` is the throughput of one client. */
 function servedRow(load: LoadResult, one: number): string[] {
   return [
     String(load.clients),
@@ -43,14 +43,14 @@ export function servedText(name: string, loads: readonly LoadResult[]): string {
   return `serve: ${name}\n${table([servedHeads(), ...loads.map((load) => servedRow(load, one))])}`;
 }
 
-/** What a batch gains, beside what its matrix products allow. */
+/** The speedup of a batch, compared with what its matrix products allow. */
 export function gainText(loads: readonly LoadResult[], clients: number, allowed: number): string {
   const load = loads.find((each) => each.clients === clients && !each.shared)!;
   const gain = load.tokensPerSecond / loads[0]!.tokensPerSecond;
   return `${clients} clients: ${gain.toFixed(2)} x of one; 4-bit matrix products alone allow ${allowed.toFixed(2)} x, of which that is ${percent(gain / allowed)}`;
 }
 
-/** How memory went while clients went on and on. */
+/** The memory during the soak test. */
 export function soakText({ seconds, answers, residentBytes }: SoakResult): string {
   const memory = residentBytes.map((bytes) => decimal(bytes / 1e6)).join(', ');
   return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server beside its prefix cache, at every tenth of that: ${memory} MB`;

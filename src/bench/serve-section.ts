@@ -1,6 +1,6 @@
 /**
- * The server under load: clients that stream answers, so many at once, with beginnings of their own or one in common. The server
- * is a process of its own, the clients are one, and all is on this machine: what they take, the server does not have.
+ * The server under load: concurrent clients stream answers, with separate or shared prompt prefixes. The server is one
+ * process and the clients are another, on the same machine, so the clients take part of its CPU time.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -11,57 +11,57 @@ import { fileURLToPath } from 'node:url';
 import { Random } from '../nn/index.js';
 import { ContenderError } from './line-process.js';
 
-/** What the server is asked for, and by how many. */
+/** The plan of the server benchmark. */
 export interface ServePlan {
   readonly folder: string;
   readonly threads: number;
-  /** How many clients at once. */
+  /** Numbers of concurrent clients. */
   readonly clients: readonly number[];
   /** Tokens of each prompt and of each answer. */
   readonly promptTokens: number;
   readonly answerTokens: number;
-  /** Answers that each client asks for, one after the other. */
+  /** Answers that each client requests, one after the other. */
   readonly rounds: number;
-  /** How long the soak goes on, in seconds; 0 for none. */
+  /** Duration of the soak test in seconds; 0 skips it. */
   readonly soakSeconds: number;
 }
 
 /** In seconds. */
 export interface Spread {
   readonly median: number;
-  /** Below which 99 of 100 are. */
+  /** The 99th percentile. */
   readonly p99: number;
 }
 
-/** What so many clients at once got. */
+/** The results of a load. */
 export interface LoadResult {
   readonly clients: number;
-  /** Whether the prompts begin alike, all but the last 16 tokens. */
+  /** Whether the prompts share all but the last 16 tokens. */
   readonly shared: boolean;
-  /** Written, over all clients. */
+  /** Generated tokens of all clients. */
   readonly tokensPerSecond: number;
   /** From a request to the first text of its answer. */
   readonly firstToken: Spread;
-  /** Of an answer's time from its first token to its last, what falls to each. */
+  /** Time per token from an answer's first token to its last. */
   readonly perToken: Spread;
-  /** Between two pieces of an answer, at most: tokens are written several a run, and come together. */
+  /** The longest gap between two pieces of an answer; a run may generate several tokens, which arrive together. */
   readonly longestGap: Spread;
-  /** Of all tokens of prompts, those whose state was known. */
+  /** The share of prompt tokens whose state was cached. */
   readonly reused: number;
-  /** How long `/healthz` took meanwhile. */
+  /** Response time of `/healthz` during the load. */
   readonly health: Spread;
   readonly residentBytes: number;
 }
 
-/** What a long time of load left. */
+/** The results of the soak test. */
 export interface SoakResult {
   readonly seconds: number;
   readonly answers: number;
-  /** Of the server at every tenth of the time, beside what its prefix cache holds, which fills up as far as it may. */
+  /** Resident memory of the server at every tenth of the time, without its prefix cache, which fills up to its limit. */
   readonly residentBytes: readonly number[];
 }
 
-/** All loads, and the long one if it was asked for. */
+/** The results of all loads, and of the soak test if requested. */
 export interface ServeResults {
   readonly loads: readonly LoadResult[];
   readonly soak: SoakResult | undefined;
@@ -69,10 +69,10 @@ export interface ServeResults {
 
 const OWN_TOKENS = 16;
 const SOAK_CLIENTS = 8;
-/** How often `/healthz` is asked, in milliseconds. */
+/** Interval of requests to `/healthz`, in milliseconds. */
 const HEALTH_EVERY = 20;
 
-/** Measures all loads of a plan; each is told when it is done. */
+/** Measures all loads of a plan and reports each. */
 export async function measureServing(
   plan: ServePlan,
   tell: (result: LoadResult) => void,
@@ -80,7 +80,7 @@ export async function measureServing(
   const server = await ServerProcess.start(plan);
   try {
     const loads: LoadResult[] = [];
-    // The first runs of a process are slower than all others.
+    // Warm-up: the first runs of a process are the slowest.
     await server.load({ ...plan, rounds: 1 }, 1, false, 0);
     for (const shared of [false, true]) {
       for (const clients of plan.clients) {

@@ -1,4 +1,4 @@
-/** Configs of published models: with random weights they cost what the real ones do. */
+/** Configs of published models, whose cost with random weights equals that of the real ones. */
 import { type Model, modelFromConfig } from '../models/index.js';
 
 interface Shape {
@@ -12,7 +12,7 @@ interface Shape {
   vocabSize: number;
   /** A third of the heads by default. */
   keyValueHeads?: number;
-  /** Beside the MLP of every layer. */
+  /** In addition to the MLP of every layer. */
   experts?: { count: number; perToken: number; size: number };
 }
 
@@ -40,7 +40,7 @@ export const GRANITE_1B: Shape = {
   vocabSize: 100_352,
 };
 
-/** Granite 4.0-H Micro, of 3B. */
+/** Granite 4.0-H Micro, with 3B parameters. */
 export const GRANITE_3B: Shape = {
   hiddenSize: 2048,
   layers: 40,
@@ -53,7 +53,7 @@ export const GRANITE_3B: Shape = {
   vocabSize: 100_352,
 };
 
-/** The first six layers of Granite 4.0-H Tiny, of 7B. */
+/** The first six layers of Granite 4.0-H Tiny, with 7B parameters. */
 export const GRANITE_MOE: Shape = {
   hiddenSize: 1536,
   layers: 6,
@@ -66,7 +66,7 @@ export const GRANITE_MOE: Shape = {
   experts: { count: 64, perToken: 6, size: 512 },
 };
 
-/** A model of such a shape, without weights. */
+/** The model of a shape, without weights. */
 export function graniteModel(shape: Shape): Model {
   const numHeads = shape.hiddenSize / shape.headDim;
   return modelFromConfig(
@@ -103,7 +103,7 @@ export function graniteModel(shape: Shape): Model {
   );
 }
 
-/** SmolLM2-360M: a transformer, whose memory grows with every token. */
+/** SmolLM2-360M: a transformer, whose state grows with every token. */
 export function smolModel(): Model {
   return modelFromConfig(
     {
@@ -125,7 +125,7 @@ export function smolModel(): Model {
   );
 }
 
-/** By the names under which a peer knows them too. */
+/** The shapes by the names that peers use too. */
 export const SHAPES = {
   'granite-350m': () => graniteModel(GRANITE_350M),
   'granite-1b': () => graniteModel(GRANITE_1B),

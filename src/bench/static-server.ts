@@ -1,4 +1,4 @@
-/** Folders of this machine, as a page sees them: isolated, so that threads may share memory. */
+/** A static file server with cross-origin isolation, so that threads of a page can share memory. */
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,14 +14,14 @@ const TYPES: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 };
 
-/** A running server of files. */
+/** A running file server. */
 export interface StaticServer {
-  /** Ends with a slash; there is an empty page. */
+  /** Ends with a slash; it serves an empty page. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
-/** Serves folders by the beginnings of their paths, such as `/model/`. */
+/** Serves folders by the prefixes of their paths, such as `/model/`. */
 export async function serveFolders(folders: Readonly<Record<string, string>>): Promise<StaticServer> {
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://here').pathname);

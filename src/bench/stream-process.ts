@@ -1,6 +1,6 @@
 /**
- * A reader of an endless stream: `node stream-process.js <hybrid|transformer> <tokens> <stretch> <threads>`. It says a line of
- * JSON for each stretch that it has read. The text is that which the shipped model was trained on, over and over.
+ * A process that reads an endless stream: `node stream-process.js <hybrid|transformer> <tokens> <stretch> <threads>`. It prints a line of
+ * JSON for each stretch that it has read. The text is the shipped model's training text, repeated.
  */
 import { fileURLToPath } from 'node:url';
 import { openDevice } from '../engine/index.js';
@@ -22,7 +22,7 @@ const text = encodeCorpus(shipped.tokenizer, documents);
 const model = streamer === 'hybrid' ? shipped : await transformer();
 
 const session = model.session();
-/** Before the first stretch that counts, memory and caches settle. */
+/** Tokens read before the first measured stretch, so that memory and caches settle. */
 const warmUp = length;
 await read(0, warmUp);
 for (let start = 0; start < total; start += length) {
@@ -43,7 +43,7 @@ async function read(from: number, to: number): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
-/** Of the same size, with weights that nothing was learned with: its cost is the same. */
+/** A transformer of the same size with random weights, whose cost does not depend on their values. */
 async function transformer(): Promise<LanguageModel> {
   const plain = hybridModel(preset('transformer', 'small', shipped.model.vocabSize));
   return LanguageModel.compile(plain, initialWeights(parametersOf(plain), 1), shipped.tokenizer, device);

@@ -1,12 +1,12 @@
 /**
- * A stream without end: a model reads token after token into one state, and each stretch of the way is timed. The shipped
- * hybrid beside a transformer of its size, each in a process of its own.
+ * An endless stream: a model reads token after token into one state, and each stretch is timed. The shipped hybrid
+ * is compared with a transformer of its size, each in its own process.
  */
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { LineProcess } from './line-process.js';
 
-/** Who reads the stream. */
+/** The models that read the stream. */
 export const STREAMERS = ['hybrid', 'transformer'] as const;
 /** One of them. */
 export type Streamer = (typeof STREAMERS)[number];
@@ -14,26 +14,26 @@ export type Streamer = (typeof STREAMERS)[number];
 const stretchSchema = z.object({
   /** Tokens read so far. */
   tokens: z.number().int().positive(),
-  /** Over this stretch. */
+  /** Speed over this stretch. */
   tokensPerSecond: z.number().positive(),
-  /** What the sequence holds, and what the process has resident. */
+  /** Bytes of the sequence's state, and of the process's resident memory. */
   stateBytes: z.number().nonnegative(),
   residentBytes: z.number().positive(),
 });
-/** What so many tokens took, and what was held behind them. */
+/** The speed of a stretch, and the memory after it. */
 export type Stretch = z.output<typeof stretchSchema>;
 
-/** How long the stream is, and how often it is timed. */
+/** The length of the stream and of its stretches. */
 export interface StreamTask {
   tokens: number;
-  /** Tokens of a stretch. */
+  /** Tokens per stretch. */
   stretch: number;
   threads: number;
-  /** Who is not done by then stops where it is. */
+  /** A reader stops after this many seconds. */
   seconds: number;
 }
 
-/** Reads the stream; yields each stretch as it is read. Throws `ContenderError` where the process fails. */
+/** Reads the stream; yields each stretch. Throws `ContenderError` if the process fails. */
 export async function* measureStream(
   streamer: Streamer,
   { tokens, stretch, threads, seconds }: StreamTask,

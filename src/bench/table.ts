@@ -1,6 +1,6 @@
-/** Numbers in columns, and their units. */
+/** Text tables, and numbers with units. */
 
-/** Lines of equal columns: the first to the left, the others to the right. */
+/** Formats rows in aligned columns: the first left-aligned, the others right-aligned. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const line = (row: readonly string[]): string =>
@@ -11,33 +11,33 @@ export function table(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => `  ${line(row)}`).join('\n');
 }
 
-/** 12345.6 -> '12,346'; below a hundred with one digit behind the point. */
+/** 12345.6 -> '12,346'; numbers below 100 get one decimal. */
 export function decimal(value: number): string {
   const digits = value < 100 ? 1 : 0;
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** Operations a second, in words. */
+/** Formats a rate of operations per second. */
 export function gigaflops(flops: number): string {
   return `${decimal(flops / 1e9)} GFLOP/s`;
 }
 
-/** Bytes, in words. */
+/** Formats bytes. */
 export function megabytes(bytes: number): string {
   return `${decimal(bytes / 1e6)} MB`;
 }
 
-/** Seconds, in words. */
+/** Formats seconds as milliseconds. */
 export function milliseconds(seconds: number): string {
   return `${decimal(seconds * 1000)} ms`;
 }
 
-/** A count, in words. */
+/** Formats a count in millions. */
 export function millions(count: number): string {
   return `${decimal(count / 1e6)} M`;
 }
 
-/** A share, in words. */
+/** Formats a share as a percentage. */
 export function percent(share: number): string {
   return `${decimal(100 * share)} %`;
 }

@@ -1,10 +1,10 @@
-/** Loads a model as a process that measures itself does: its folder and the threads are the process's arguments. */
+/** Loads a model in a process that measures itself; the process's arguments are the model's folder and the number of threads. */
 import { openDevice } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import { locateWeights, readModel } from '../models/index.js';
 import { bytesTokenizer } from './generation-section.js';
 
-/** The model, ready to run, and how long that took. */
+/** Loads the model; returns it with the seconds that it took. */
 export async function timedLoad(): Promise<{ language: LanguageModel; seconds: number }> {
   const [folder, threads] = process.argv.slice(2) as [string, string];
   const started = performance.now();

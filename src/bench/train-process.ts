@@ -8,7 +8,7 @@ import { peakMemory } from './machine.js';
 import type { TrainingTask } from './plan.js';
 import { compileStep, startRun } from './training.js';
 
-/** What the process is told to train. */
+/** The input of the process. */
 export interface TrainProcessInput {
   task: TrainingTask;
   device: DeviceName;

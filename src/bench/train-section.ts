@@ -1,4 +1,4 @@
-/** The training section: our step, what it takes to prepare it, its memory, and PyTorch's step beside it. */
+/** The training section: time, preparation and memory of our training step, compared with PyTorch's step. */
 import { fileURLToPath } from 'node:url';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { hybridModel, parsePattern } from '../models/index.js';
@@ -11,26 +11,26 @@ import type { TrainProcessInput } from './train-process.js';
 import { compileStep, type Preparation, STEPS_PER_ROUND } from './training.js';
 import { countWork, type ParameterCount, trainingFlops } from './work.js';
 
-/** What a training step took. */
+/** The time and memory of a training step. */
 export interface StepTime {
   name: string;
-  /** A step, in the fastest round and in the middle one. */
+  /** Seconds of a step in the fastest round and in the median round. */
   bestSeconds: number;
   medianSeconds: number;
   tokensPerSecond: number;
-  /** Floating-point operations a second. */
+  /** Floating-point operations per second. */
   flops: number;
-  /** Of the whole process. */
+  /** Peak memory of the whole process. */
   peakBytes: number;
 }
 
-/** What a peer's step took. */
+/** The time and memory of a peer's step. */
 export interface PeerTime extends StepTime {
-  /** How many times as long as ours its best step took. */
+  /** The time of its best step relative to ours. */
   ratio: number;
 }
 
-/** What preparing a large step took. */
+/** The preparation time of a large step. */
 export interface PreparationResult extends Preparation {
   name: string;
   parameters: number;
@@ -46,14 +46,14 @@ export interface TrainResult {
   sequence: number;
   ours: StepTime;
   need: MemoryNeed;
-  /** Of this step, and of a larger one. */
+  /** The preparation of this step and of a larger one. */
   preparations: PreparationResult[];
   peers: PeerTime[];
   /** Why a peer could not be measured. */
   failures: string[];
 }
 
-/** On what the steps are run, and beside which peer. */
+/** The device and the peer. */
 export interface TrainOptions {
   device: DeviceName;
   threads: number;
@@ -61,7 +61,7 @@ export interface TrainOptions {
   peer?: string | undefined;
 }
 
-/** Trains by turns with the peer, and prepares a larger step. */
+/** Trains in alternating rounds with the peer, and measures the preparation of a larger step. */
 export async function measureTraining(
   { training: task, rounds, preparation: larger }: Plan,
   options: TrainOptions,
@@ -102,7 +102,7 @@ export async function measureTraining(
   };
 }
 
-/** PyTorch's, where it was asked for. Returns why some cannot take part. */
+/** Adds PyTorch if requested. Returns the reasons why some cannot take part. */
 async function addPeers(
   contenders: Contender[],
   task: TrainingTask,
@@ -161,12 +161,12 @@ function stepTime(name: string, rounds: readonly Round[], tokens: number, flops:
   };
 }
 
-/** The middle value; of two the lower. */
+/** The median; of two middle values, the lower one. */
 export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[(values.length - 1) >> 1]!;
 }
 
-/** Builds and compiles a step that is not run. */
+/** Builds and compiles a step without running it. */
 async function prepareOnly(
   task: TrainingTask,
   { device, threads }: TrainOptions,

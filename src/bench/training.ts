@@ -1,4 +1,4 @@
-/** The training step under the clock. */
+/** Timing of the training step. */
 import { type Device, type Executable, float32, type HostTensor } from '../engine/index.js';
 import { hybridModel } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
@@ -12,19 +12,19 @@ import {
 import { STEP_SCALARS, stepScalars } from '../train/optimizer.js';
 import type { TrainingTask } from './plan.js';
 
-/** Steps in a round: one or several runs of the program, as the trainer does it. */
+/** Steps per round, in one or several runs of the program, as in the trainer. */
 export const STEPS_PER_ROUND = 8;
 const LEARNING_RATE = 1e-3;
 
-/** How long it takes until the first step can run, in seconds. */
+/** Seconds until the first step can run. */
 export interface Preparation {
-  /** Of building the graph: loss, gradients and update. */
+  /** To build the graph: loss, gradients and update. */
   build: number;
-  /** Of encoding it as ONNX and making a session of it. */
+  /** To encode it as ONNX and create a session. */
   compile: number;
 }
 
-/** A training step, ready to run. */
+/** A compiled training step. */
 export interface CompiledStep {
   readonly executable: Executable;
   readonly parameters: readonly ParameterSpec[];
@@ -32,7 +32,7 @@ export interface CompiledStep {
   readonly stepsPerRun: number;
 }
 
-/** The program that the trainer would run, compiled. */
+/** Compiles the program that the trainer runs. */
 export async function compileStep(task: TrainingTask, device: Device): Promise<CompiledStep> {
   const { config, batch, sequence } = task;
   const model = hybridModel(config);
@@ -48,22 +48,22 @@ export async function compileStep(task: TrainingTask, device: Device): Promise<C
   return { executable, parameters, preparation, stepsPerRun };
 }
 
-/** Steps that are taken one after the other. */
+/** A sequence of training steps. */
 export interface TrainingRun {
-  /** Does the steps of a round; returns the seconds a step, and the losses (nats a token): of the last step, and of all. */
+  /** Runs the steps of a round; returns the seconds per step, and the losses in nats per token: of the last step, and of all steps. */
   round(): Promise<{ seconds: number; loss: number; losses: readonly number[] }>;
   dispose(): Promise<void>;
 }
 
-/** What a run starts from, and how many steps a round has. */
+/** Options of `startRun`. */
 export interface RunSettings {
   readonly steps?: number;
   readonly memory?: ReadonlyMap<string, HostTensor>;
-  /** What computes: where it runs ahead, the next run is asked for while one is at work, as the trainer does. */
+  /** The device. If it runs asynchronously, the next run is queued while one is active, as in the trainer. */
   readonly device?: Device;
 }
 
-/** A run on random tokens, which it sees again and again; from new weights, if it is given none. */
+/** Starts a run on one batch of random tokens, which is repeated; from new weights if none are given. */
 export function startRun(
   task: TrainingTask,
   step: CompiledStep,

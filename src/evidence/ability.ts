@@ -1,4 +1,4 @@
-/** What each design can do: tasks of recall and reasoning, learned by siblings of one size. */
+/** Abilities of the designs: tasks of recall and reasoning, learned by siblings of one size. */
 import type { Section } from './section.js';
 import { SIBLINGS } from './siblings.js';
 import { type Stage, type Trial, trialWorks } from './trial.js';
@@ -8,7 +8,7 @@ const SECTION = 'ability';
 const SEEDS = [1, 2, 3];
 const FIVE = [1, 2, 3, 4, 5];
 
-/** Places for twice as many tokens as there are answers, found by scores that see the tokens before. */
+/** Selective attention that keeps `places` tokens, with scores from a causal convolution. */
 function selecting(places: number): NonNullable<Trial['set']> {
   return {
     attention_selected: places,
@@ -18,7 +18,7 @@ function selecting(places: number): NonNullable<Trial['set']> {
   };
 }
 
-/** What all have, unless they say otherwise. */
+/** Defaults of the trials. */
 const COMMON = {
   section: SECTION,
   size: 'nano',
@@ -27,7 +27,7 @@ const COMMON = {
   seeds: SEEDS,
 } as const;
 
-/** Told at once, parity takes more steps than these; with written steps all designs learn it in fifty. */
+/** Parity needs more steps than these, but with intermediate steps written out all designs learn it in fifty. */
 const QUICK: readonly Trial[] = [
   { task: 'parity', length: 12 },
   { task: 'parity-steps', length: 24 },
@@ -37,7 +37,7 @@ const QUICK: readonly Trial[] = [
   ...{ rates: [3e-3], seeds: [1], count: 64, longest: 40 },
 }));
 
-/** Half as wide as `nano`, as the model that recalls 32 pairs of a smaller vocabulary. */
+/** Half as wide as `nano`, as in the model that recalls 32 pairs of a smaller vocabulary. */
 const NARROW = {
   hidden_size: 64,
   intermediate_size: 128,
@@ -49,12 +49,12 @@ const NARROW = {
 const TIED = { tie_word_embeddings: true };
 
 /**
- * With logits read off the embeddings what finds one value finds all; but they are too small to be sure of one among 8,192 until the last norm
- * and the embeddings have grown, and so these have larger rates.
+ * With a tied head, a model that finds one value finds all of them. But its logits are too small for a confident choice among 8,192 until the
+ * last norm and the embeddings have grown, so these have larger learning rates.
  */
 const GROWING = { '*embeddings*': 4, '*norm_f*': 10 };
 
-/** The search is learned on few pairs. */
+/** The first stage learns the lookup on few pairs. */
 const FEW_PAIRS: Stage = {
   task: 'mqar-8',
   length: 32,
@@ -70,7 +70,7 @@ const PAIRS: readonly Stage[] = [
   { task: 'mqar-64', steps: 700, batch: 256, until: 0.998, factors: GROWING },
 ];
 
-/** With as few places as pairs most would be dropped at first, and what is dropped teaches nothing: all tokens are kept until the end. */
+/** With as few places as pairs, an untrained selection drops most pairs, and dropped tokens give no gradient; so all tokens are kept until the last stage. */
 const PAIRS_KEPT: readonly Stage[] = [
   FEW_PAIRS,
   {
@@ -95,7 +95,7 @@ const FULL: readonly Trial[] = [
     stages: PAIRS,
     designs: ['MS', 'M-S-', ...SIBLINGS],
     set: { ...NARROW, ...TIED, ...selecting(128) },
-    // A part of the steps tells nothing of a rate: until the search is found, all of them are at chance.
+    // A part of the steps cannot select a rate: until the lookup is learned, all rates are at chance.
     ...{ rates: [3e-3], seeds: FIVE, count: 64, longest: 1024 },
   },
   {
@@ -116,7 +116,7 @@ const FULL: readonly Trial[] = [
     ...COMMON,
     stages: [{ task: 'facts-16', length: 256, steps: 1500, batch: 64 }],
     designs: ['M-S-', ...SIBLINGS],
-    // Siblings have MLPs as wide as it takes to be of one size.
+    // The MLPs of siblings are sized so that all have the same number of parameters.
     set: { ...selecting(64), intermediate_size: 128 },
     ...{ rates: [2e-3, 4e-3], count: 16, longest: 1_048_576 },
   },
@@ -139,7 +139,7 @@ const FULL: readonly Trial[] = [
   },
   {
     ...COMMON,
-    // One answer in 256 tokens teaches little: short texts first.
+    // One answer in 256 tokens is a weak training signal, so short texts come first.
     stages: [
       { task: 'induction', length: 16, steps: 400, batch: 256 },
       { task: 'induction', length: 32, steps: 300, batch: 256 },
@@ -163,7 +163,7 @@ const FULL: readonly Trial[] = [
     set: selecting(128),
     ...{ count: 128, longest: 1024 },
   },
-  // Many questions about few rules first, with written steps: without them nothing is learned.
+  // Many questions about few rules come first, with intermediate steps written out, without which nothing is learned.
   ...(
     [
       [WRITTEN_STEPS, { task: 'inference-steps', steps: 800, batch: 256, until: 0.998 }],
@@ -203,7 +203,7 @@ const FULL: readonly Trial[] = [
   },
   {
     ...COMMON,
-    // What swaps are is learned first: every permutation is four of them at most.
+    // Swaps are learned first: every permutation is a product of at most four of them.
     stages: [
       { task: 's5-swaps', length: 16, steps: 800, batch: 512, until: 0.99 },
       { task: 's5', length: 16, steps: 2500, batch: 1024, until: 0.98 },
@@ -234,7 +234,7 @@ const FULL: readonly Trial[] = [
   },
 ];
 
-/** Which tasks each design learns. */
+/** The tasks that each design learns. */
 export const ability: Section = {
   name: SECTION,
   title: 'What each design can do',

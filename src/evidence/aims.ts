@@ -1,4 +1,4 @@
-/** What was aimed at: numbers that the designs were to reach, beside those that were found. */
+/** The aims: target numbers of the designs, beside the findings. */
 import { ACCURACY, OWN_MAP, scoreText } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, median, partsOf } from './section.js';
@@ -8,9 +8,9 @@ import { measureOf, numbersOf, seedsOf, taskTold } from './trial-report.js';
 
 interface Aim {
   readonly of: string;
-  /** Where the log tells what was tried for it. */
+  /** The heading of the log with the attempts. */
   readonly log: string;
-  /** Nothing where nothing was found yet. */
+  /** Undefined if there are no findings yet. */
   reached(findings: readonly Finding[]): Reached | undefined;
   readonly target: string;
 }
@@ -18,16 +18,16 @@ interface Aim {
 interface Reached {
   readonly told: string;
   readonly isMet: boolean;
-  /** What it is to be seen beside: what guessing reaches, and what was published. */
+  /** Reference values: chance level and published results. */
   readonly beside?: string;
 }
 
-/** What was found of a trial, a finding a seed and design. */
+/** The findings of a trial, one per seed and design. */
 function ofTrial(findings: readonly Finding[], trial: string): Finding[] {
   return seedsOf(findings).filter((finding) => partsOf(finding)[1] === trial);
 }
 
-/** One score of a trial, a number a seed, by design. */
+/** A score of a trial by design, one number per seed. */
 function scoresBy(
   found: readonly Finding[],
   column: string | RegExp,
@@ -49,13 +49,13 @@ function isOf(name: string, column: string | RegExp): boolean {
   return typeof column === 'string' ? name === column : column.test(name);
 }
 
-/** The design whose median is the best. */
+/** The design with the best median. */
 function bestOf(scores: Map<string, number[]>, better: 'more' | 'less'): [string, number[]] | undefined {
   const sign = better === 'more' ? 1 : -1;
   return [...scores].sort(([, a], [, b]) => sign * (median(b) - median(a)))[0];
 }
 
-/** Chance and the published number of the task of a trial. */
+/** Chance level and published result of a trial's task. */
 function besideOf([finding]: readonly Finding[]): string {
   const task = finding && taskTold(finding);
   if (!task) return '';
@@ -70,7 +70,7 @@ function percent(share: number): string {
   return scoreText(ACCURACY, share);
 }
 
-/** A share that misses `least` by less than a tenth of a percent is told with one digit more. */
+/** Formats a share; one that misses `least` by less than a tenth of a percent gets one more digit. */
 function percentBeside(share: number, least = 0): string {
   const told = percent(share);
   return share < least && told === percent(least) ? `${(100 * share).toFixed(2)} %` : told;
@@ -80,24 +80,24 @@ function seedsTold(count: number): string {
   return count === 1 ? 'one seed' : `${count} seeds`;
 }
 
-/** The target of what is told as it is. */
+/** The target of a number that is reported without a target. */
 const NONE = 'none';
 
 interface Accuracy {
   readonly of: string;
   readonly log: string;
   readonly trial: string;
-  /** Which of its scores. */
+  /** The score that counts. */
   readonly column: string | RegExp;
-  /** Without one the number is told as it is. */
+  /** Without it, the number is reported without a target. */
   readonly least?: number;
-  /** Only these are meant; the best of all by default. */
+  /** The designs that count; default: all. */
   readonly designs?: readonly string[];
-  /** What the worst seed must reach, too. */
+  /** The least score of the worst seed. */
   readonly worst?: number;
 }
 
-/** The best design's median over seeds is to be so much at least. */
+/** The aim that the best design's median over seeds is at least `least`. */
 function accuracy({ of, log, trial, column, least, designs, worst }: Accuracy): Aim {
   return {
     ...{ of, log },
@@ -122,7 +122,7 @@ function accuracy({ of, log, trial, column, least, designs, worst }: Accuracy): 
 
 const HYBRIDS = ['hybrid-selective', 'hybrid-full'];
 
-/** The better hybrid is not to be behind the transformer of its size. */
+/** The aim that the better hybrid is not worse than the transformer of its size. */
 function notBehind(of: string, log: string, trial: string, column: string): Aim {
   return {
     ...{ of, log, target: 'hybrid not behind the transformer' },
@@ -141,10 +141,10 @@ function notBehind(of: string, log: string, trial: string, column: string): Aim 
   };
 }
 
-/** Two linear maps fitted with different penalties differ by up to about this share, so a smaller gain proves nothing. */
+/** Two linear maps fitted with different penalties differ by up to about this share, so a smaller gain is not significant. */
 const LEVEL = 0.02;
 
-/** The best design is to miss clearly less than each simple method. */
+/** The aim that the best design's error is clearly below that of each simple method. */
 function forecast(of: string, trial: string): Aim {
   return {
     ...{ of, log: 'series', target: 'less than each simple method, by more than 2 %' },

@@ -1,9 +1,9 @@
-/** The chain's poles, against equations that they must fulfil, and its motion against small steps of time. */
+/** The chain's poles, checked with equations that they must satisfy, and its response, compared with small time steps. */
 import { expect, test } from 'vitest';
 import { chainPoles, driven, eigenvalues, MASSES } from './chain.js';
 
-test('eigenvalues are the roots that a matrix was made of', () => {
-  // Blocks of a rotation that shrinks, and a triangle.
+test('eigenvalues of a matrix that was built from known roots', () => {
+  // A block with a contracting rotation, and a triangular block.
   const found = eigenvalues([
     [0.9 * Math.cos(0.3), -0.9 * Math.sin(0.3), 5, 1],
     [0.9 * Math.sin(0.3), 0.9 * Math.cos(0.3), 2, 3],
@@ -20,7 +20,7 @@ test('eigenvalues are the roots that a matrix was made of', () => {
     expect(Math.min(...found.map((each) => Math.hypot(each.re - re!, each.im - im!)))).toBeLessThan(1e-9);
 });
 
-test('the chain has a pole pair for each mass, which lose as much as its dampers take', () => {
+test('the chain has a pole pair for each mass, whose sum equals that of the dampers', () => {
   const poles = chainPoles();
   expect(poles.length).toBe(MASSES);
   // The sum of all poles is the trace of the matrix, which is minus the sum of the dampers.
@@ -28,7 +28,7 @@ test('the chain has a pole pair for each mass, which lose as much as its dampers
   for (const { re } of poles) expect(re).toBeLessThan(0);
 });
 
-test('what a force does is what small steps of time make of it', () => {
+test('the response to a force equals that of small time steps', () => {
   const force = Float32Array.from({ length: 20 }, (_, t) => Math.sin(t) + (t === 3 ? 2 : 0));
   const [damping, stiffness] = [[0.04, 0.07, 0.1, 0.13], 0.15];
   const place = new Float64Array(MASSES + 2);

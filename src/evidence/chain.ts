@@ -1,6 +1,6 @@
 /**
- * A chain of masses between two walls, with a spring between neighbours and a damper at each mass, whose first mass is driven by a force:
- * a machine whose poles are known.
+ * A chain of masses between two walls, with a spring between neighbours and a damper at each mass, whose first mass is driven by a
+ * force: a system with known poles.
  *
  *     q'' = -K q - C q' + F e_1      K = k tridiag(-1, 2, -1)      C = diag(c_1 .. c_n)
  */
@@ -8,7 +8,7 @@ import type { Random } from '../nn/index.js';
 
 /** Masses of the chain. */
 export const MASSES = 4;
-/** k of the springs and c of the dampers, of masses of 1 and in units of time between two samples. */
+/** k of the springs and c of the dampers, for masses of 1 and the sampling interval as the unit of time. */
 const STIFFNESS = 0.15;
 const DAMPING = [0.04, 0.07, 0.1, 0.13];
 
@@ -21,7 +21,7 @@ export interface Complex {
   readonly im: number;
 }
 
-/** A of x' = A x + B F, where x is the places and then the velocities. */
+/** A of x' = A x + B F, where x is the positions, then the velocities. */
 function chainMatrix(): Matrix {
   const size = 2 * MASSES;
   return Array.from({ length: size }, (_, i) =>
@@ -35,11 +35,11 @@ function chainMatrix(): Matrix {
   );
 }
 
-/** What a force does that is the same between two samples, exactly: the places after each [samples, MASSES], from rest. */
+/** The exact response to a piecewise constant force, from rest: the positions after each sample, [samples, MASSES]. */
 export function driven(force: Float32Array): Float32Array {
   const A = chainMatrix();
   const size = A.length;
-  // The exponential of [[A, B], [0, 0]] has both matrices of a step in its upper rows.
+  // The upper rows of the exponential of [[A, B], [0, 0]] are both matrices of a discrete step.
   const augmented = Array.from({ length: size + 1 }, (_, i) =>
     Array.from({ length: size + 1 }, (_, j) =>
       i === size ? 0 : j < size ? A[i]![j]! : i === MASSES ? 1 : 0,
@@ -56,12 +56,12 @@ export function driven(force: Float32Array): Float32Array {
   return places;
 }
 
-/** A force that changes at random from sample to sample. */
+/** A random force: independent normal samples. */
 export function randomForce(random: Random, length: number): Float32Array {
   return Float32Array.from({ length }, () => random.normal());
 }
 
-/** e^A by its series for A / 256, eight times squared. */
+/** e^A by the series for A / 256, squared eight times. */
 function exponential(A: Matrix): Matrix {
   const small = A.map((row) => row.map((value) => value / 256));
   let [sum, term] = [identity(A.length), identity(A.length)];
@@ -82,8 +82,8 @@ function product(a: Matrix, b: Matrix): number[][] {
 }
 
 /**
- * The eigenvalues of a small matrix: its characteristic polynomial by Faddeev and LeVerrier, and the roots of that, all at once, by
- * Weierstrass's iteration.
+ * The eigenvalues of a small matrix: the characteristic polynomial by the Faddeev-LeVerrier algorithm, and all its roots at once by
+ * the Weierstrass (Durand-Kerner) iteration.
  */
 export function eigenvalues(A: Matrix): Complex[] {
   const size = A.length;
@@ -120,7 +120,7 @@ export function chainPoles(): Complex[] {
   return eigenvalues(chainMatrix()).filter(({ im }) => im > 0);
 }
 
-/** The logarithm: the pole of continuous time that a pole of a step of 1 stands for. */
+/** The logarithm: converts a pole in discrete time with step 1 to continuous time. */
 export function logarithm({ re, im }: Complex): Complex {
   return { re: Math.log(Math.hypot(re, im)), im: Math.atan2(im, re) };
 }

@@ -1,4 +1,4 @@
-/** Which choices matter: one is changed at a time, on a task that needs recall over a distance. */
+/** Ablations: one choice of the design is changed at a time, on a task that needs recall over a distance. */
 import { scoreText } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { grouped, markdownTable, median, partsOf, type Report, type Section } from './section.js';
@@ -8,7 +8,7 @@ import { measureOf, scoresOf, seedCount, seedsOf, spread, taskTold, trainedAs } 
 
 const SECTION = 'design-space';
 
-/** What all choices are changed from. */
+/** The base of all ablations. */
 const BASE = {
   pattern: 'M-M-M-M-S-',
   set: {
@@ -17,20 +17,20 @@ const BASE = {
   } as Keys,
 };
 
-/** Another choice than the base's. */
+/** A change of the base. */
 interface Choice {
   readonly axis: string;
   readonly pattern?: string;
   readonly set?: Keys;
-  /** Stages of so many steps together. */
+  /** Training stages whose steps add up to `steps`. */
   readonly strategy?: { readonly name: string; readonly stages: (steps: number, batch: number) => Stage[] };
 }
 
 const TASK = { task: 'facts-8', length: 128 };
-/** With `quick`: learned, or not, in so few steps. */
+/** The stage with `quick`, whose few steps need not suffice to learn the task. */
 const QUICK: Stage = { task: 'parity-steps', length: 24, steps: 40, batch: 16 };
 
-/** The state matrices that a letter stands for are told in docs/designs.md. */
+/** Letters of layers with other state matrices, which docs/designs.md describes. */
 const MATRICES = ['m', 'N', 'G', 'K', 'D', 'V', 'R', 'I', 'C', 'L'];
 
 const CHOICES: readonly Choice[] = [
@@ -54,12 +54,12 @@ const CHOICES: readonly Choice[] = [
   },
 ];
 
-/** Keys of a config as people read them. */
+/** Formats the keys of a config. */
 function told(set: Keys): string[] {
   return Object.entries(set).map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`);
 }
 
-/** A training whose first third is another one. */
+/** A choice whose first third of the training differs. */
 function beginning(name: string, first: (batch: number) => Partial<Stage>): Choice {
   const stages = (steps: number, batch: number): Stage[] => {
     const third = Math.round(steps / 3);
@@ -87,7 +87,7 @@ function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Tria
   };
 }
 
-/** How each choice of a hybrid's design changes what it learns. */
+/** The effect of each choice of a hybrid's design on what it learns. */
 export const designSpace: Section = {
   name: SECTION,
   title: 'The design space',
@@ -98,7 +98,7 @@ export const designSpace: Section = {
   report,
 };
 
-/** One table: what each choice reaches, and how far that is from the base. */
+/** A table with the score of each choice, and its difference from the base. */
 function report(findings: readonly Finding[]): Report | undefined {
   const seeds = seedsOf(findings);
   if (seeds.length === 0) return undefined;

@@ -1,4 +1,4 @@
-/** Joules that reading and writing take on a GPU, from the power that its driver tells while it computes. */
+/** The energy of prefill and decoding on a GPU, from the power that its driver reports. */
 import type { LanguageModel } from '../generate/index.js';
 import { MEAN_SECONDS, PowerMeter } from './power.js';
 import { computedOn, grouped, markdownTable, partsOf, type Section } from './section.js';
@@ -8,7 +8,7 @@ import type { Work } from './work.js';
 
 const DESIGNS = ['transformer', 'hybrid-full', 'hybrid-selective'] as const;
 const CONTEXTS = [8192, 65_536, 262_144];
-/** Twice as wide as `base`: a small model would leave the GPU waiting, and its idle power would be measured. */
+/** Twice as wide as `base`: a small model would leave the GPU idle, and its idle power would dominate. */
 const WIDE = {
   hidden_size: 1024,
   num_attention_heads: 16,
@@ -18,7 +18,7 @@ const WIDE = {
 const CHUNK = 4096;
 const SECONDS = 2.5;
 
-/** Joules of a token, measured on a GPU. */
+/** The energy per token, measured on a GPU. */
 export const energy: Section = {
   name: 'energy',
   title: 'Energy on a GPU',
@@ -98,7 +98,7 @@ async function powered(model: LanguageModel, verb: 'read' | 'write', context: nu
   const start = model.newState(undefined, context);
   let state = start.fork();
   let position = context;
-  // What is behind the start must not grow much beyond it.
+  // The context must not grow much beyond the start during the measurement.
   const again = verb === 'read' ? 1 : 256;
   let calls = 0;
   const step = async (): Promise<void> => {
@@ -112,7 +112,7 @@ async function powered(model: LanguageModel, verb: 'read' | 'write', context: nu
     calls++;
   };
   for (let i = 0; i < 3; i++) await step();
-  // The GPU is at work while the meter begins, and as long as a mean that the driver tells may reach back.
+  // The GPU computes before the first sample counts, for as long as the driver's mean reaches back.
   const meter = PowerMeter.start();
   const begun = performance.now();
   while (!meter.isRunning || performance.now() - begun < 1000 * MEAN_SECONDS) {

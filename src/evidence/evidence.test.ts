@@ -1,4 +1,4 @@
-/** What is found is kept, not found twice, and not mixed; what a page says of it follows from the numbers. */
+/** Findings are stored, not computed twice and not mixed; the page follows from the numbers. */
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,14 +36,14 @@ function quickWork(name: string): Work {
   return SECTIONS.flatMap((section) => section.works({ quick: true })).find((each) => each.name === name)!;
 }
 
-/** The settings of a finding that `--quick` asks for today. */
+/** The current settings of a finding of `--quick`. */
 function askedToday(of: string): Finding['settings'] {
   return quickWork(work.name)
     .asks()
     .find((wanted) => wanted.of === of)!.settings;
 }
 
-/** Runs the bench once, and gives what it found anew. */
+/** Runs the bench once; returns the new findings. */
 async function foundBy(
   findings: Findings,
   wanted: { of: string; settings: Finding['settings'] },
@@ -64,7 +64,7 @@ async function foundBy(
   return { numbers, fresh };
 }
 
-test('a finding is found once, kept in a file, and found anew with other settings', async () => {
+test('a finding is computed once, stored in a file, and computed again with other settings', async () => {
   const folder = join(here, 'kept');
   const findings = await Findings.open(folder);
   const first = await foundBy(findings, { of: 'seed 1', settings }, 0.5);
@@ -79,7 +79,7 @@ test('a finding is found once, kept in a file, and found anew with other setting
   await again.close();
 });
 
-test('two that gather into one folder do not mix; what a dead one left is no hindrance', async () => {
+test('two processes cannot add to one folder; the lock of an ended process is ignored', async () => {
   const folder = join(here, 'locked');
   const both = await Promise.allSettled([Findings.open(folder), Findings.open(folder)]);
   const [first, ...others] = both.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
@@ -94,13 +94,13 @@ test('two that gather into one folder do not mix; what a dead one left is no hin
   await (await Findings.open(folder)).close();
 });
 
-test('a failing process is told, and what it printed before is kept', async () => {
+test('a failing process is reported, and its earlier findings are kept', async () => {
   const folder = join(here, 'failing');
   const findings = await Findings.open(folder);
   const elsewhere = await Findings.open(join(here, 'elsewhere'));
   const { fresh } = await foundBy(elsewhere, { of: 'seed 1', settings: askedToday('seed 1') }, 0.25);
   await elsewhere.close();
-  // It leaves a file in the folder of temporary files, which is taken away with it.
+  // It leaves a file in the temporary folder, which is removed with it.
   const script = `import('node:fs').then(({ mkdtempSync }) => {
     process.stdout.write('a library says hello\\n' + process.argv[1] + '\\n');
     process.stderr.write(mkdtempSync(require('node:os').tmpdir() + '/left-') + ' is no such thing\\n');
@@ -119,7 +119,7 @@ test('a failing process is told, and what it printed before is kept', async () =
   expect(left).toMatch(/heddle-evidence-/);
   expect(readdirSync(tmpdir())).not.toContain(left!.split('/').at(-2));
   expect(findings.all.map(({ key }) => key)).toEqual(['ability/parity/ssm/seed 1']);
-  // What is no number in JSON is not kept: the file would be unreadable.
+  // A value that JSON cannot represent is not stored, since the file would be unreadable.
   await gathered(
     JSON.stringify({ ...fresh[0], key: 'ability/parity/ssm/seed 2', numbers: { loss: Number.NaN } }),
   );
@@ -135,7 +135,7 @@ test('a failing process is told, and what it printed before is kept', async () =
   expect((await Findings.read(folder)).all.length).toBe(1);
 });
 
-test('a number that is none is no finding', async () => {
+test('NaN is not a finding', async () => {
   const findings = await Findings.open(join(here, 'infinite'));
   const found = foundBy(findings, { of: 'seed 1', settings }, Number.NEGATIVE_INFINITY);
   await expect(found).rejects.toThrow(DataError);
@@ -143,7 +143,7 @@ test('a number that is none is no finding', async () => {
   await findings.close();
 });
 
-test('the page leaves out what no work asks for today, drops what none finds any more, and is written for scores that are not there', async () => {
+test('the page omits findings with outdated settings, deletes those that no work produces, and tolerates missing scores', async () => {
   const folder = join(here, 'stale');
   const findings = await Findings.open(folder);
   const { fresh } = await foundBy(findings, { of: 'seed 1', settings: askedToday('seed 1') }, 0.625);
@@ -157,7 +157,7 @@ test('the page leaves out what no work asks for today, drops what none finds any
   expect(page).toContain('There are 1 findings');
   expect(page).toContain('62.5 %');
   expect(page).not.toMatch(/transformer \||chess/);
-  // What was found with other settings stays in the file, and what is of a task that is gone does not.
+  // Findings with other settings stay in the file, and those of a removed task do not.
   const kept = [asked.key, 'ability/parity/transformer/seed 1'];
   expect(new Set((await readFindings(join(folder, 'findings.json'))).map(({ key }) => key))).toEqual(
     new Set(kept),
@@ -170,7 +170,7 @@ test('the page leaves out what no work asks for today, drops what none finds any
   await findings.close();
 });
 
-test('a recipe is another one for another design, size or key', () => {
+test("the recipe's digest changes with the design, size or keys", () => {
   const one = recipeOf('ssm', 'nano', { ssm_state_size: 4 });
   expect(recipeOf('ssm', 'nano', { ssm_state_size: 4 })).toBe(one);
   const others = [
@@ -181,9 +181,9 @@ test('a recipe is another one for another design, size or key', () => {
   expect(new Set([one, ...others]).size).toBe(4);
 });
 
-test('work finds what it says that it asks for, once each', async () => {
+test('work produces each finding that it declares, once', async () => {
   for (const section of SECTIONS) {
-    // One of each kind: the designs of a trial differ in nothing else.
+    // One work of each kind, since the designs of a trial differ in nothing else.
     const works = section.works({ quick: section.name !== 'energy' });
     for (const each of [works[0]!, works.at(-1)!]) {
       const device = { name: each.devices?.includes('cpu') === false ? 'cuda' : 'cpu' } as Device;
@@ -202,7 +202,7 @@ test('work finds what it says that it asks for, once each', async () => {
   }
 });
 
-test('a rate that diverges is written down, and the others go on; a stage ends when it is learned', async () => {
+test('a diverging rate is recorded, and the others continue; a stage ends when its task is learned', async () => {
   const device = await openDevice('cpu', { threads: 1 });
   const tiny = {
     hidden_size: 16,
@@ -242,7 +242,7 @@ test('a rate that diverges is written down, and the others go on; a stage ends w
   await device.dispose();
 });
 
-test('power is asked for as it is at the moment, or else as a mean', async () => {
+test('the instantaneous power is queried, or else the mean', async () => {
   for (const known of ['power.draw.instant', 'power.draw']) {
     const program = join(here, `fake-${known}`);
     const told = `case "$1" in --query-gpu=${known}) echo 250.5;; *) echo "[N/A]";; esac`;
@@ -258,7 +258,7 @@ test('power is asked for as it is at the moment, or else as a mean', async () =>
   expect(() => silent.expectRunning(6000)).toThrow(/tells no power/);
 });
 
-test('siblings are of one size, and names of work are unique', async () => {
+test('siblings have the same size, and names of work are unique', async () => {
   const sizes = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'].map((name) =>
     parametersIn(costModel(name, 'small')),
   );
@@ -275,7 +275,7 @@ test('siblings are of one size, and names of work are unique', async () => {
   }
 });
 
-test('what was aimed at stands beside what was found', async () => {
+test('the table of aims has the findings beside the aims', async () => {
   const findings = await Findings.open(join(here, 'aims'));
   const { fresh } = await foundBy(findings, { of: 'seed 1', settings }, 0.5);
   const finding = (key: string, stages: string, numbers: Finding['numbers']): Finding => ({
@@ -304,11 +304,11 @@ test('what was aimed at stands beside what was found', async () => {
   );
   expect(row('ListOps')).toMatch(/60\.0 % \(`hybrid-full`\), transformer 70\.0 % .* \*\*no\*\*/);
   expect(row('64 pairs')).toMatch(/99\.9 %, worst 96\.0 % \(`MS`, 3 seeds\) \| guessing .* \*\*no\*\*/);
-  // It would be 98.5 % with one digit.
+  // With one digit, it would be rounded to 98.5 %.
   expect(row('mnist (')).toMatch(/98\.46 %, worst 98\.46 % .* \*\*no\*\*/);
   expect(row('S5')).toMatch(/not measured .* not yet \(\[what was tried\]\(log\.md#s5\)\)/);
   await findings.close();
-  // Where an aim is missed the page refers to a heading of the log.
+  // For a missed aim, the page links to a heading of the log.
   const log = readFileSync(new URL('../../docs/evidence/log.md', import.meta.url), 'utf8');
   const anchors = [...log.matchAll(/^## (.*)$/gm)].map(([, title]) =>
     title!
@@ -319,7 +319,7 @@ test('what was aimed at stands beside what was found', async () => {
   for (const { log: anchor } of AIMS) expect(anchors).toContain(anchor);
 });
 
-test('the exponent of a power law is found', () => {
+test('the exponent of a power law is fitted', () => {
   const of = (power: number) =>
     [2048, 4096, 8192].map((n) => ({ numbers: { context: n, seconds: 3e-6 * n ** power } }));
   expect(exponentOf(of(2))).toBe('2.00');

@@ -1,6 +1,6 @@
 /**
- * What was found: numbers under a key, with all that it takes to find them again. Findings are kept in one JSON file, which is written
- * whole after each new one, so that a run that ends early goes on where it stopped. Those of other machines stand beside them.
+ * Findings: numbers under a key, with everything that is needed to reproduce them. They are kept in one JSON file, which is rewritten
+ * after each new finding, so that an interrupted run can be resumed. Findings of other machines are kept in the same file.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -16,39 +16,39 @@ const machineSchema = z.object({
   memoryBytes: z.number(),
   system: z.string(),
   node: z.string(),
-  /** By its driver's name, where one computed. */
+  /** The driver's name of the GPU, if it computed. */
   gpu: z.string().optional(),
 });
 
 const findingSchema = z.object({
-  /** `ability/mqar-64/hybrid/seed 1`: the section, what it is about, and which of several. */
+  /** Such as `ability/mqar-64/hybrid/seed 1`: the section, the subject, and which of several findings. */
   key: z.string(),
-  /** What was done, as far as it decides the numbers: another setting is another finding. */
+  /** The settings that determine the numbers: other settings make another finding. */
   settings: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
   numbers: z.record(z.string(), z.number()),
   seed: z.number().optional(),
-  /** What finds it again. */
+  /** The command that reproduces it. */
   command: z.string(),
   version: z.string(),
   machine: machineSchema,
   device: z.string(),
-  /** In which a GPU computed products, and the threads of a CPU, where they were asked for. */
+  /** The precision of a GPU's matrix products, and the threads of a CPU, if they were specified. */
   precision: z.string().optional(),
   threads: z.number().optional(),
   at: z.string(),
   seconds: z.number(),
 });
 
-/** The machine that a finding was made on. */
+/** The machine of a finding. */
 export type Machine = z.output<typeof machineSchema>;
-/** A measured result, with all that is needed to make it again. */
+/** A measured result, with all that is needed to reproduce it. */
 export type Finding = z.output<typeof findingSchema>;
 
 const fileSchema = z.object({ findings: z.array(findingSchema) });
 
 const FILE = 'findings.json';
 
-/** A finding that a process printed as a line of JSON; nothing for what is no JSON object. Throws `ConfigError` for one that is no finding. */
+/** Parses a finding printed as a line of JSON; undefined if the line is not a JSON object. Throws `ConfigError` for an object that is not a finding. */
 export function findingIn(line: string): Finding | undefined {
   const value = parseJson(line);
   if (typeof value !== 'object' || value === null) return undefined;
@@ -58,7 +58,7 @@ export function findingIn(line: string): Finding | undefined {
   throw new ConfigError(`what was found is no finding: ${path.join('.')}: ${message}`);
 }
 
-/** The findings of a folder, which one process at a time adds to. */
+/** The findings in a folder, to which one process at a time can add. */
 export class Findings {
   private written: Promise<void> = Promise.resolve();
 
@@ -68,7 +68,7 @@ export class Findings {
     private readonly unlock: () => Promise<void> = async () => undefined,
   ) {}
 
-  /** Reads them to add more. Throws `StorageError` while another process does so. */
+  /** Opens the findings for adding. Throws `StorageError` while another process has them open. */
   static async open(folder: string): Promise<Findings> {
     const unlock = await lockFolder(folder, folder, 'is gathering findings in it');
     try {
@@ -79,7 +79,7 @@ export class Findings {
     }
   }
 
-  /** Throws `ConfigError` for a file of something else. */
+  /** Reads the findings without a lock. Throws `ConfigError` for a file with other content. */
   static async read(folder: string): Promise<Findings> {
     return new Findings(folder, await keptIn(folder));
   }
@@ -88,20 +88,20 @@ export class Findings {
     return [...this.byKey.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
-  /** What was found before under this key with the same settings. */
+  /** The earlier finding with this key and the same settings, if any. */
   found({ key, settings }: Pick<Finding, 'key' | 'settings'>): Finding | undefined {
     const before = this.byKey.get(key);
     return before && sameSettings(before.settings, settings) ? before : undefined;
   }
 
-  /** One file is written after the other, so that the last one has all. */
+  /** Adds findings. Writes of the file are serialized, so that the last one has all findings. */
   add(...findings: readonly Finding[]): Promise<void> {
     for (const finding of findings) this.byKey.set(finding.key, finding);
     this.written = this.written.then(() => this.write());
     return this.written;
   }
 
-  /** Drops those under other keys than these, from the file, too. */
+  /** Removes findings with other keys, also from the file. */
   async keepOnly(keys: ReadonlySet<string>): Promise<void> {
     const gone = [...this.byKey.keys()].filter((key) => !keys.has(key));
     for (const key of gone) this.byKey.delete(key);
@@ -109,12 +109,12 @@ export class Findings {
   }
 
   private write(): Promise<void> {
-    // A line a finding, so that a change of one is a change of one line.
+    // One line per finding, so that version control shows a changed finding as one changed line.
     const lines = this.all.map((finding) => JSON.stringify(finding)).join(',\n');
     return writeFileAtomic(join(this.folder, FILE), `{"findings":[\n${lines}\n]}\n`);
   }
 
-  /** Waits for what is being written, and lets others add. */
+  /** Waits for pending writes, and releases the lock. */
   async close(): Promise<void> {
     await this.written.finally(() => this.unlock());
   }
@@ -126,7 +126,7 @@ async function keptIn(folder: string): Promise<Map<string, Finding>> {
   return new Map(kept.map((finding) => [finding.key, finding]));
 }
 
-/** Those of a file that another run wrote. Throws `ConfigError` for a file of something else. */
+/** Reads the findings of a file that another run wrote. Throws `ConfigError` for a file with other content. */
 export async function readFindings(path: string): Promise<Finding[]> {
   const text = await readFile(path, 'utf8').catch((error: Error) => {
     throw new StorageError(`${path} cannot be read: ${error.message}`, { cause: error });
@@ -136,7 +136,7 @@ export async function readFindings(path: string): Promise<Finding[]> {
   throw new ConfigError(`${path} holds no findings: move it away, or name another folder with --out`);
 }
 
-/** Whether two findings were made the same way. */
+/** Whether two findings have the same settings. */
 export function sameSettings(a: Finding['settings'], b: Finding['settings']): boolean {
   const names = new Set([...Object.keys(a), ...Object.keys(b)]);
   return [...names].every((name) => a[name] === b[name]);

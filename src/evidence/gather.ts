@@ -1,4 +1,4 @@
-/** Does pieces of work in processes, several at a time where they may run beside others, and keeps what they find as it comes. */
+/** Runs units of work in processes, several at a time if they need not run alone, and reports each finding. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,24 +7,24 @@ import { createInterface } from 'node:readline';
 import { type Finding, type Findings, findingIn } from './finding.js';
 import type { Work } from './work.js';
 
-/** Which work is done, by how many processes. */
+/** Options of `gather`. */
 export interface GatherOptions {
   readonly works: readonly Work[];
   readonly findings: Findings;
-  /** Words that call this program on a piece of work, by its name; it prints a finding a line. */
+  /** The command line that runs a unit of work, which prints one finding per line. */
   readonly call: (work: Work) => readonly string[];
-  /** Processes at a time. */
+  /** The number of concurrent processes. */
   readonly jobs: number;
-  /** No work begins and none goes on after this. */
+  /** Aborts all work. */
   readonly signal: AbortSignal;
   readonly onFinding: (finding: Finding) => void;
   readonly onFailure: (work: Work, message: string) => void;
 }
 
-/** Those that need a quiet machine come last, one at a time. */
+/** Runs the works; those that must run alone come last, one at a time. */
 export async function gather(options: GatherOptions): Promise<void> {
   const { works, jobs } = options;
-  // What processes that are ended leave behind lies in here.
+  // The temporary folder of the processes, so that files left by killed ones are removed too.
   const scratch = await mkdtemp(join(tmpdir(), 'heddle-evidence-'));
   const inTurns = async (some: readonly Work[], most: number): Promise<void> => {
     const waiting = [...some];
@@ -48,7 +48,7 @@ export async function gather(options: GatherOptions): Promise<void> {
   }
 }
 
-/** What a process may say on standard error before it is cut. */
+/** The most characters of a process's standard error that are kept. */
 const LONGEST_MESSAGE = 4000;
 
 async function inProcess(
@@ -79,7 +79,7 @@ async function inProcess(
     for await (const line of createInterface({ input: child.stdout })) {
       let finding: Finding | undefined;
       try {
-        // A library may print a line of its own.
+        // A library may print other lines.
         finding = findingIn(line);
       } catch (error) {
         wrong ??= (error as Error).message;
@@ -89,7 +89,7 @@ async function inProcess(
       onFinding(finding);
     }
   } catch (error) {
-    // The file cannot be written: what else is found would be lost.
+    // The file cannot be written, so further findings would be lost.
     stop();
     throw error;
   }

@@ -1,6 +1,6 @@
 /**
- * Which machine is this? A linear time-invariant system learns from a random force and the places of the masses what a chain of springs
- * and dampers is (chain.ts). Its poles are told beside the true ones, for each form of its matrix.
+ * System identification: a linear time-invariant system learns a chain of springs and dampers (chain.ts) from a random force and the
+ * positions of the masses. Its poles are compared with the true ones, for each form of its state matrix.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ import type { Finding } from './finding.js';
 import { computedOn, markdownTable, partsOf, type Section } from './section.js';
 import type { Work } from './work.js';
 
-/** Numbers of the state: a place and a velocity for each mass. */
+/** The state size: a position and a velocity for each mass. */
 const SIZE = 2 * MASSES;
 const FORMS: Readonly<Record<string, StateMatrix>> = {
   full: { kind: 'full' },
@@ -96,7 +96,7 @@ function bestOf(findings: readonly Finding[], form: string): Finding | undefined
   return own.sort((a, b) => a.numbers['error, of the variance']! - b.numbers['error, of the variance']!)[0];
 }
 
-/** The learned poles that a finding tells, without conjugates. */
+/** The learned poles in a finding, without conjugates. */
 function polesIn(numbers: Finding['numbers']): Complex[] {
   const count = Object.keys(numbers).filter((name) => name.endsWith(', real part')).length;
   return Array.from({ length: count }, (_, i) => ({
@@ -105,7 +105,7 @@ function polesIn(numbers: Finding['numbers']): Complex[] {
   }));
 }
 
-/** How many of the true poles have a learned one near, and how far the farthest is from its nearest. */
+/** The number of true poles with a learned pole nearby, and the largest distance of a true pole to its nearest learned one. */
 function beside(numbers: Finding['numbers']): { found: number; missed: number } {
   const learned = polesIn(numbers);
   const distances = TRUE.map((pole) =>
@@ -155,7 +155,7 @@ async function identified(
   }
 }
 
-/** The linear system alone, as a model of forces and places: no norm, no network. */
+/** The linear system alone as a model from forces to positions, without norm or MLP. */
 function systemModel(matrix: StateMatrix): Model {
   const system = linearSystem({
     hiddenSize: MASSES,
@@ -179,7 +179,7 @@ function systemModel(matrix: StateMatrix): Model {
       unit: { name: 'steps', perPosition: 1 },
       inputs: [{ name: 'force', dtype: 'float32', shape: ['sequence'] }],
       state: [],
-      // Each place has the force for its input.
+      // Each position gets the force as its input.
       enter: (_, { force }) => ({
         stream: concat(Array<Tensor>(MASSES).fill(reshape(force!, [...force!.shape, 1])), -1),
         state: {},
@@ -190,7 +190,7 @@ function systemModel(matrix: StateMatrix): Model {
   });
 }
 
-/** Squared errors of what the last layer tells, before any norm. */
+/** Squared errors of the last layer's output, before any norm. */
 const squaredErrors: Objective = {
   inputs: [
     { name: 'force', dtype: 'float32', shape: [LENGTH] },
@@ -203,7 +203,7 @@ const squaredErrors: Objective = {
   },
 };
 
-/** Forces and places by number, the places in deviations of all. */
+/** Forces and positions by example; the positions are scaled by their overall deviation. */
 function drives(seed: number): Examples {
   return {
     take(first, count) {
@@ -224,7 +224,7 @@ const DEVIATION = (() => {
   return Math.sqrt(places.reduce((total, value) => total + value ** 2, 0) / places.length);
 })();
 
-/** The learned poles of continuous time whose imaginary part is not negative. */
+/** The learned poles in continuous time with non-negative imaginary part. */
 async function polesOf(model: Model, folder: string, device: Device): Promise<Complex[]> {
   const registry = new ParameterRegistry();
   let transition: Tensor | undefined;

@@ -1,4 +1,4 @@
-/** The claims, measured: what designs cost and what they can do, gathered into a page. */
+/** Evidence: measurements of the cost and abilities of designs, collected on a page. */
 import { ability } from './ability.js';
 import { designSpace } from './design-space.js';
 import { energy } from './energy.js';

@@ -1,4 +1,4 @@
-/** What a sequence takes of memory, over its length. */
+/** The memory of a sequence over its length. */
 import { peakMemory } from '../bench/machine.js';
 import { stateBytes } from '../nn/index.js';
 import type { Finding } from './finding.js';
@@ -10,7 +10,7 @@ import type { Work } from './work.js';
 const CONTEXTS = Array.from({ length: 13 }, (_, i) => 256 * 2 ** i);
 const SIZE = 'base';
 
-/** Bytes of a sequence by its length, of every sibling; and what a process takes at most that reads so many tokens. */
+/** Bytes of a sequence by its length for every sibling, and the peak memory of a process that reads it. */
 export const memory: Section = {
   name: 'memory',
   title: 'Memory over context',
@@ -91,7 +91,7 @@ function stateWork(design: string): Work {
   };
 }
 
-/** A process of its own: what it took at most before counts, too. */
+/** Work in a separate process, since a peak includes everything that a process did before. */
 function peakWork(design: string, context: number): Work {
   const wanted = () => ({
     of: 'read',

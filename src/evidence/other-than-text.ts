@@ -1,4 +1,4 @@
-/** Images, series, sounds and language: the same layers on other things. */
+/** Images, time series, speech and translation: the same layers on other data. */
 import type { Section } from './section.js';
 import { SIBLINGS } from './siblings.js';
 import { type Trial, trialWorks } from './trial.js';
@@ -23,21 +23,21 @@ const QUICK: readonly Trial[] = [
 
 const SERIES = ['weather', 'temperature-24', 'temperature-96', 'temperature-336', 'co2', 'prices'];
 
-/** The straight map of series stays as it is fitted, and the layers learn what it misses. */
+/** The fitted linear map of series is frozen, and the layers learn its residual. */
 const STRAIGHT = { factors: { 'lags.*': 0 } };
 
-/** Of long runs a tenth tells which rate is the better. */
+/** For long runs, a tenth of the steps selects the rate. */
 const LONG = { rates: RATES, tuning: 0.1 };
 
 const FULL: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'mnist', steps: 2500, batch: 256 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 2000, batch: 128 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'fashion-mnist', steps: 5000, batch: 128 }], rates: [2e-3] },
-  // Births have several times as many rows as the others.
+  // The births series has several times as many rows as the others.
   { ...BASE, stages: [{ task: 'births', steps: 400, batch: 64, ...STRAIGHT }], rates: [1e-4, 1e-3] },
   ...SERIES.map((task) => ({
     ...BASE,
-    // Where the layers find nothing more, the lowest rate leaves the straight map as it is.
+    // If the layers find nothing more, the lowest rate hardly changes the linear map's forecast.
     stages: [{ task, steps: 120, batch: 32, ...STRAIGHT }],
     ...{ rates: [1e-5, 1e-4, 1e-3], tuning: 1 },
   })),

@@ -1,6 +1,6 @@
 /**
- * The page: what the findings of a folder say, section by section, with plots beside it. Those that were found with other settings than
- * those of today stay in the file, and are told no more; those that no work finds at all any more, such as of tasks that are gone, are dropped.
+ * Writes the page with the report and plots of each section. Findings with settings that are not used today stay in the file but are not
+ * reported; findings that no work produces any more, such as those of removed tasks, are deleted.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,12 +11,12 @@ import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
 import { askedFor, keysOf } from './work.js';
 
-/** Which set of findings the page tells. */
+/** Selects the findings of the page. */
 export interface PageOptions {
   readonly quick: boolean;
 }
 
-/** Writes README.md and the plots into the folder of the findings, and drops the findings that there is no work for. */
+/** Writes README.md and the plots into the folder of the findings, and deletes findings that no work produces. */
 export async function writePage(
   folder: string,
   findings: Findings,

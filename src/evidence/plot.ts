@@ -1,35 +1,35 @@
-/** Plots as SVG, by Vega-Lite: points or lines of one series a colour. */
+/** Plots as SVG, by Vega-Lite: points or lines, with a colour per series. */
 import { ConfigError } from '../errors.js';
 
 /** A plot of points, a colour for each series. */
 export interface Plot {
-  /** Of the file, without `.svg`. */
+  /** The file name, without `.svg`. */
   readonly name: string;
   readonly title: string;
   readonly x: Axis;
   readonly y: Axis;
   readonly points: readonly Point[];
-  /** Points alone, where they are no course of anything; lines by default. */
+  /** Points only, or points joined by lines; lines by default. */
   readonly kind?: 'points' | 'lines';
-  /** What the series are; designs by default. */
+  /** The legend's title; designs by default. */
   readonly color?: string;
 }
 
 /** An axis of a plot. */
 export interface Axis {
   readonly title: string;
-  /** Logarithmic. */
+  /** Whether the axis is logarithmic. */
   readonly log?: boolean;
 }
 
-/** `x` is a name where the axis has names. */
+/** A point; `x` is a name if the axis is categorical. */
 export interface Point {
   readonly series: string;
   readonly x: number | string;
   readonly y: number;
 }
 
-/** The same colour for a design in all plots. */
+/** Colours of the designs, the same in all plots. */
 const COLORS: Readonly<Record<string, string>> = {
   transformer: '#d62728',
   ssm: '#2ca02c',
@@ -39,7 +39,7 @@ const COLORS: Readonly<Record<string, string>> = {
 };
 const OTHERS = ['#9467bd', '#8c564b', '#e377c2', '#7f7f7f', '#bcbd22', '#17becf'];
 
-/** Colours by the names of series, those that all plots know first. */
+/** The colours of series by name, the designs of `COLORS` first. */
 function colorsOf(points: readonly Point[]): { domain: string[]; range: string[] } {
   const names = new Set(points.map(({ series }) => series));
   const known = Object.keys(COLORS).filter((name) => names.has(name));
@@ -50,7 +50,7 @@ function colorsOf(points: readonly Point[]): { domain: string[]; range: string[]
   };
 }
 
-/** The plot in Vega-Lite's terms: series differ in colour and shape, and lines in dashes, so that one above another can be told. */
+/** The Vega-Lite specification: series differ in colour, shape and dashes, so that overlapping lines can be distinguished. */
 export function specificationOf({
   title,
   x,
@@ -61,9 +61,9 @@ export function specificationOf({
 }: Plot): Record<string, unknown> {
   const names = points.some((point) => typeof point.x === 'string');
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
-  // Sizes are told as 64k, shares and what is less than 1 as they are.
+  // Large numbers are formatted as 64k, numbers below 1 without a prefix.
   const number = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')";
-  // Of a logarithmic axis the powers of ten are labelled, all of them.
+  // On a logarithmic axis all powers of ten are labelled, and only those.
   const power = 'abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6';
   const labels = ({ log = false }: Axis) =>
     log ? { labelExpr: `${power} ? (${number}) : ''`, labelOverlap: false } : { labelExpr: number };
@@ -78,7 +78,7 @@ export function specificationOf({
     width: names ? Math.max(560, 70 * places) : 560,
     height: 300,
     background: 'white',
-    // Those that are named last are drawn above the others.
+    // Series that come last are drawn on top.
     data: { values: domain.flatMap((name) => points.filter((point) => point.series === name)) },
     mark: isLine
       ? { type: 'line', point: { filled: true, size: 40 } }
@@ -102,7 +102,7 @@ export function specificationOf({
   };
 }
 
-/** Throws `ConfigError` where Vega is not installed: it does not come with Heddle. */
+/** Renders a plot as SVG. Throws `ConfigError` if Vega is not installed, since it is no dependency of Heddle. */
 export async function plotSvg(plot: Plot): Promise<string> {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]).catch(
     (cause: unknown) => {

@@ -1,9 +1,9 @@
-/** The power of a GPU, as its driver tells it while something computes. */
+/** The power of a GPU, sampled from its driver. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { DeviceError } from '../errors.js';
 
-/** `power.draw` may be a mean over the last second (it is on Hopper and other new GPUs); `power.draw.instant` is not, where there is one. */
+/** The window of `power.draw`, in seconds: on Hopper and other new GPUs it is a mean over the last second; `power.draw.instant`, where it exists, is not. */
 export const MEAN_SECONDS = 1.2;
 const STARTS_WITHIN = 5000;
 
@@ -19,7 +19,7 @@ export class PowerMeter {
     });
   }
 
-  /** Starts `program`, the driver's own by default; samples come a while later. */
+  /** Starts `program`, by default the driver's tool; the first sample arrives later. */
   static start(program = 'nvidia-smi'): PowerMeter {
     const query = (name: string): string[] => [
       `--query-gpu=${name}`,
@@ -33,31 +33,31 @@ export class PowerMeter {
     );
   }
 
-  /** Whether a sample has come. */
+  /** Whether a sample has arrived. */
   get isRunning(): boolean {
     return this.samples.length > 0;
   }
 
-  /** Throws `DeviceError` where no sample has come after so many milliseconds, when one should have. */
+  /** Throws `DeviceError` if no sample has arrived although `milliseconds` exceeds the time limit. */
   expectRunning(milliseconds: number): void {
     if (this.isRunning || milliseconds < STARTS_WITHIN) return;
     this.child.kill();
     throw new DeviceError('nvidia-smi tells no power of the GPU: the energy cannot be measured here');
   }
 
-  /** Forgets what was sampled so far. */
+  /** Discards the samples so far. */
   clear(): void {
     this.samples.splice(0);
   }
 
-  /** The mean since then. */
+  /** Stops sampling; returns the mean power since the last `clear`, in watts. */
   stop(): number {
     this.child.kill();
     return this.samples.reduce((a, b) => a + b, 0) / this.samples.length;
   }
 }
 
-/** The watts that a line tells, if it does: `[N/A]` is none. */
+/** Parses a line in watts; undefined for `[N/A]`. */
 function wattsIn(line: string): number | undefined {
   const text = line.trim();
   return text !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined;

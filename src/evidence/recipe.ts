@@ -1,14 +1,14 @@
-/** What tells that a design is no longer made or trained as it was when something was found. */
+/** Digests that detect whether a design's construction or training has changed since a finding. */
 import { createHash } from 'node:crypto';
 import { type Model, parametersOf, type Size } from '../models/index.js';
 import { taskModel } from '../tasks/index.js';
 import { initialWeights, TRAINING_DEFAULTS } from '../train/index.js';
 import { type Keys, siblingModel } from './siblings.js';
 
-/** Any task of tokens: what a task reads changes the first layer and the last, and not the design. */
+/** An arbitrary task of tokens: the task's vocabulary changes the first and last layer, but not the design. */
 const ANY = { reads: { vocabulary: 64 }, sequence: 64 };
 
-/** Some letters that make all kinds of parameters. */
+/** A pattern whose layers have all kinds of parameters. */
 const SAMPLE = taskModel(ANY, {
   design: 'hybrid',
   size: 'nano',
@@ -23,10 +23,10 @@ const SAMPLE = taskModel(ANY, {
 });
 
 let begins: string | undefined;
-/** By design, size and keys: many works have the same. */
+/** A cache by design, size and keys, since many works share them. */
 const known = new Map<string, string>();
 
-/** A digest of the design as a model, of how new parameters begin, and of the optimizer. */
+/** A digest of the design's model, of the initialization of parameters, and of the optimizer. */
 export function recipeOf(design: string, size: Size, set: Keys = {}): string {
   const key = JSON.stringify([design, size, set]);
   const before = known.get(key);

@@ -1,8 +1,8 @@
-/** Four designs of the same size: they differ in what mixes tokens, and the MLPs' widths make up for that. */
+/** Four designs of the same size with different mixers; the widths of their MLPs equalize the parameter counts. */
 import { countParameters, type Design, type Model, parametersOf, type Size } from '../models/index.js';
 import { type PreparedTask, type TaskModelOptions, taskModel } from '../tasks/index.js';
 
-/** Designs of about the same number of parameters that are compared throughout. */
+/** Designs of about the same number of parameters that all sections compare. */
 export const SIBLINGS = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'] as const;
 /** The name of one of them. */
 export type Sibling = (typeof SIBLINGS)[number];
@@ -24,7 +24,7 @@ export function siblingOptions(name: string, size: Size, set: Keys = {}): TaskMo
   return { design, size, set: { ...(name === 'hybrid-full' && full), ...set } };
 }
 
-/** A model for a task, without weights. Siblings are as large as the transformer: their MLPs are as wide as that takes. */
+/** A model for a task, without weights. The width of a sibling's MLPs is chosen so that it is as large as the transformer. */
 export function siblingModel(
   prepared: Pick<PreparedTask, 'reads' | 'sequence'>,
   name: string,
@@ -41,12 +41,12 @@ export function siblingModel(
   return taskModel(prepared, siblingOptions(name, size, { ...set, intermediate_size: width }));
 }
 
-/** Whether a name is one of theirs. */
+/** Whether a name is that of a sibling. */
 export function isSibling(name: string): name is Sibling {
   return (SIBLINGS as readonly string[]).includes(name);
 }
 
-/** How many parameters a model has. */
+/** The number of parameters of a model. */
 export function parametersIn(model: Model): number {
   return countParameters(parametersOf(model));
 }

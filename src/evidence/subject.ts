@@ -1,4 +1,4 @@
-/** A design with new weights, of which the cost is measured: values do not decide it. */
+/** Designs with random weights for cost measurements, since the cost does not depend on the values. */
 import { type Device, type HostTensor, hostZeros, type State, stateDims } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import {
@@ -17,12 +17,12 @@ import { modelDigest } from './recipe.js';
 import { type Keys, parametersIn, siblingOptions } from './siblings.js';
 
 const VOCABULARY = 4096;
-/** Heads that share a key. */
+/** Query heads that share a key head. */
 const GROUP = 4;
 
 /**
- * A sibling with grouped-query keys, four heads sharing one, and a cache in float16: the transformer that one would use today. The others
- * share their keys alike, and the MLPs of all are as wide as it takes to be as large as the transformer with keys of its own.
+ * A sibling with grouped-query attention, four heads per key, and a cache in float16, as in current transformers. The MLPs of all siblings
+ * are sized so that each has as many parameters as the transformer without grouped queries.
  */
 export function costModel(name: string, size: Size, set: Keys = {}): Model {
   const transformer = modelOf(keysOf('transformer', size, set));
@@ -44,27 +44,27 @@ function modelOf(json: Readonly<Record<string, unknown>>): Model {
   return hybridModel(parseConfig(json, 'the config'));
 }
 
-/** Tells one from another that has other layers, sizes or a cache of another form. */
+/** A digest that changes with the layers, sizes or the cache format. */
 export function costDigest(name: string, size: Size, set: Keys = {}): string {
   return modelDigest(costModel(name, size, set));
 }
 
 /**
- * A state as it is behind `length` tokens. What grows is allocated and written, so that it takes the memory that it would take had they been
- * read: pages that nobody wrote take none.
+ * The state after `length` tokens. Growing values are allocated and written, so that they take real memory: pages that are never
+ * written take none.
  */
 export function filledState(subject: LanguageModel, length: number): State {
   const growing = subject.model.state.filter(({ grows }) => grows !== undefined);
   const values = growing.map((spec): [string, HostTensor] => {
     const value = hostZeros(spec.dtype, stateDims(spec, length));
-    // In float16 the least number above 0.
+    // As float16 bits, 1 is the smallest number above 0.
     (value.data as Float32Array | Uint16Array).fill(1);
     return [spec.name, value];
   });
   return subject.newState(new Map(values), length);
 }
 
-/** It as a language model. */
+/** A language model of the design with random weights. */
 export async function costSubject(model: Model, device: Device): Promise<LanguageModel> {
   const weights = initialWeights(parametersOf(model), 1);
   return LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, 'evidence'), device);

@@ -1,4 +1,4 @@
-/** How long reading and writing take, over the length of what was read. */
+/** The time of prefill and decoding over the context length. */
 import { decodeCost } from '../bench/cost.js';
 import type { Device, DeviceName } from '../engine/index.js';
 import type { LanguageModel } from '../generate/index.js';
@@ -9,7 +9,7 @@ import { SIBLINGS, type Sibling } from './siblings.js';
 import { costDigest, costModel, costSubject } from './subject.js';
 import type { Bench, Wanted } from './work.js';
 
-/** The longest that each design reads: beyond it a transformer takes minutes. */
+/** The longest context of each design, beyond which a transformer would take minutes. */
 interface Reach {
   readonly size: Size;
   readonly growing: number;
@@ -20,10 +20,10 @@ const QUICK: Reach = { size: 'nano', growing: 4096, constant: 8192 };
 const CPU: Reach = { size: 'small', growing: 16_384, constant: 65_536 };
 const CUDA: Reach = { size: 'base', growing: 131_072, constant: 1_048_576 };
 
-/** Exponents are fitted from here on: below, a call's own cost is not small beside what it computes. */
+/** The least length for fitting exponents: at shorter ones, the overhead of a call is not negligible. */
 const FITTED_FROM = 2048;
 
-/** Seconds to read and to write behind contexts of growing length. */
+/** Seconds of prefill and decoding after contexts of increasing length. */
 export const time: Section = {
   name: 'time',
   title: 'Time over context',
@@ -57,7 +57,7 @@ interface Timing extends Wanted {
   };
 }
 
-/** Reading and writing at each length that the design is measured at on a device. */
+/** Prefill and decoding at each length at which the design is measured on a device. */
 function wantedOf(design: Sibling, device: DeviceName, quick: boolean): Timing[] {
   const { size, growing, constant } = quick ? QUICK : device === 'cuda' ? CUDA : CPU;
   const longest = design === 'transformer' || design === 'hybrid-full' ? growing : constant;
@@ -80,7 +80,7 @@ async function timed(
   finding: Bench['finding'],
   device: Device,
 ): Promise<void> {
-  // Made for the first number that is missing.
+  // Created for the first missing finding.
   let made: Promise<LanguageModel> | undefined;
   for (const { verb, settings, of } of timings) {
     const { context, size } = settings;
@@ -98,7 +98,7 @@ async function timed(
   await (await made)?.dispose();
 }
 
-/** Seconds of reading so many tokens into a new sequence: the better of two times, after one that compiles what it takes. */
+/** Seconds to read `count` tokens into a new sequence: the best of two runs, after a run that compiles. */
 async function readingTime(model: LanguageModel, count: number): Promise<number> {
   const ids = Array.from({ length: count }, (_, i) => i % model.model.vocabSize);
   let best = Number.POSITIVE_INFINITY;
@@ -158,7 +158,7 @@ function machineReport(machine: string, findings: readonly Finding[]): Report {
   };
 }
 
-/** b of seconds = a n^b by least squares of the logarithms. */
+/** The exponent b of seconds = a n^b, by least squares of the logarithms. */
 export function exponentOf(findings: readonly Pick<Finding, 'numbers'>[]): string {
   const points = findings
     .map(({ numbers }) => [numbers.context!, numbers.seconds!] as const)

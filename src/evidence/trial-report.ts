@@ -1,10 +1,10 @@
-/** What trials say, as tables: a row a design, with the spread over its seeds. */
+/** Tables of trials: a row per design, with the spread over its seeds. */
 import { ACCURACY, type Measure, scoreText, TASKS, type Task } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, median, partsOf, type Report } from './section.js';
 import { ANSWERS, BASELINE, DIVERGED, SCORE, taskTested } from './trial.js';
 
-/** A table a task, and one plot of the first score of each design. */
+/** A table per task, and one plot of the first score of each design. */
 export function trialReport(section: string, findings: readonly Finding[]): Report | undefined {
   const seeds = seedsOf(findings);
   if (seeds.length === 0) return undefined;
@@ -21,7 +21,7 @@ export function trialReport(section: string, findings: readonly Finding[]): Repo
         y: { title: 'score' },
         points: seeds.flatMap((finding) => {
           const [first] = numbersOf(finding, SCORE);
-          // Only shares go on one scale.
+          // Only accuracies share a scale.
           if (!first || measureOf(taskTold(finding)).name !== 'accuracy') return [];
           return [{ series: partsOf(finding)[2]!, x: partsOf(finding)[1]!, y: first[1] }];
         }),
@@ -30,48 +30,48 @@ export function trialReport(section: string, findings: readonly Finding[]): Repo
   };
 }
 
-/** Findings of whole trainings, not of the choice of a rate. */
+/** The findings of complete trainings, without those that select a rate. */
 export function seedsOf(findings: readonly Finding[]): Finding[] {
   return findings.filter(({ key }) => /\/seed \d+$/.test(key));
 }
 
-/** The task of the last stage, if there is still one of its name. */
+/** The task of the last stage, if it still exists. */
 export function taskTold({ settings }: Finding): Task | undefined {
   const name = taskTested(String(settings.stages));
   return TASKS.find((task) => task.name === name);
 }
 
-/** Scores of a task that there is no more are told as shares. */
+/** The measure of a task; scores of a removed task are reported as accuracy. */
 export function measureOf(task: Task | undefined): Measure {
   return task?.measure ?? ACCURACY;
 }
 
-/** The numbers of a finding whose names begin with `kind`, under the rest of their names. */
+/** The numbers of a finding whose names start with the prefix `kind`, with the prefix removed. */
 export function numbersOf({ numbers }: Finding, kind: string): [string, number][] {
   return Object.entries(numbers)
     .filter(([name]) => name.startsWith(kind))
     .map(([name, value]) => [name.slice(kind.length), value]);
 }
 
-/** What scores there are, in the order in which they were found. */
+/** The names of all scores, in order of appearance. */
 export function scoresOf(findings: readonly Finding[]): string[] {
   return [...new Set(findings.flatMap((finding) => numbersOf(finding, SCORE).map(([of]) => of)))];
 }
 
-/** The median over seeds, and the least and the most: `98.8 % (97.0 % to 99.1 %)`. */
+/** The median over seeds, with minimum and maximum: `98.8 % (97.0 % to 99.1 %)`. */
 export function spread(values: readonly number[], shown: (value: number) => string): string {
   if (values.length === 0) return '-';
   if (values.length === 1) return shown(values[0]!);
   return `${shown(median(values))} (${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
 }
 
-/** How many seeds there are, and how many of them came to no end. */
+/** The number of seeds, and of those that diverged. */
 export function seedCount(findings: readonly Finding[]): string {
   const diverged = findings.filter(({ numbers }) => numbers[DIVERGED] === 1).length;
   return diverged === 0 ? String(findings.length) : `${findings.length}, of which ${diverged} diverged`;
 }
 
-/** How they were trained: `Trained as ... on ...`, or each way with what was trained so. */
+/** The training settings: `Trained as ... on ...`, or each variant with its designs. */
 export function trainedAs(
   findings: readonly Finding[],
   of = (finding: Finding) => partsOf(finding)[2]!,

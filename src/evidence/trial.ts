@@ -1,6 +1,6 @@
 /**
- * A design trained on a task: its learning rate is chosen among some by the held-out loss of its first seed, then it is trained with several
- * seeds and tested. A run that diverges is written down, and the others go on.
+ * Trials: a design is trained on a task. The learning rate with the lowest held-out loss of the first seed is selected, then the design is
+ * trained with several seeds and tested. A run that diverges is recorded, and the others continue.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,59 +14,59 @@ import { recipeOf } from './recipe.js';
 import { type Keys, parametersIn, siblingModel } from './siblings.js';
 import type { Bench, Wanted, Work } from './work.js';
 
-/** Steps on a task, or on an easier one before it. */
+/** A stage of the training: steps on the task, or on an easier one before it. */
 export interface Stage {
   readonly task: string;
-  /** Positions of an example; the task's own by default. */
+  /** Length of an example; default: the task's. */
   readonly length?: number;
   readonly steps: number;
   readonly batch: number;
-  /** AdamW by default. */
+  /** Default: AdamW. */
   readonly optimizer?: 'muon';
   /** Factors of the learning rate by patterns of parameter names, as in `TrainingSettings`. */
   readonly factors?: Readonly<Record<string, number>>;
-  /** The accuracy on held-out examples with which the stage ends before its last step. */
+  /** The accuracy on held-out examples at which the stage ends early. */
   readonly until?: number;
-  /** Keys of the config that are other ones in this stage, and change no parameter's shape. The last stage has none: its model is tested. */
+  /** Overrides of the config in this stage, which must not change the shape of a parameter. The last stage has none, since its model is tested. */
   readonly set?: Keys;
 }
 
 /** Designs that are trained on the same tasks with the same steps. */
 export interface Trial {
-  /** The section that it belongs to. */
+  /** The name of its section. */
   readonly section: string;
-  /** What is told of it in tables: the task's name by default. */
+  /** Its name in tables; default: the task's. */
   readonly name?: string;
-  /** The last of them is what is tested; its vocabulary is that of the model. */
+  /** The task of the last stage is tested, and determines the vocabulary of the model. */
   readonly stages: readonly Stage[];
   readonly size: Size;
   readonly designs: readonly string[];
-  /** Keys of the config for all designs. */
+  /** Overrides of the config for all designs. */
   readonly set?: Keys;
   readonly rates: readonly number[];
-  /** A share of the steps that is enough to choose a rate. */
+  /** The share of the steps that is trained to select a rate. */
   readonly tuning?: number;
   readonly seeds: readonly number[];
-  /** Examples of a test. */
+  /** Number of test examples. */
   readonly count: number;
   readonly longest: number;
 }
 
-/** What names of numbers begin with. */
+/** Prefix of the names of scores. */
 export const SCORE = 'score: ';
-/** Begins the names of the numbers of answers that tests asked for. */
+/** Prefix of the names of the numbers of tested answers. */
 export const ANSWERS = 'answers: ';
-/** Begins the names of numbers that a task's baselines reach. */
+/** Prefix of the names of baseline scores. */
 export const BASELINE = 'baseline: ';
-/** A number of its own, 1, in the place of a loss and of scores. */
+/** Name of a number, 1, that replaces loss and scores of a diverged run. */
 export const DIVERGED = 'diverged';
 
-/** What a trial is called in tables. */
+/** The name of a trial in tables. */
 export function trialName({ name, stages }: Trial): string {
   return name ?? stages.at(-1)!.task;
 }
 
-/** A piece of work for each design. */
+/** A unit of work for each design. */
 export function trialWorks(trial: Trial): Work[] {
   return trial.designs.map((design) => ({
     name: `${trial.section}/${trialName(trial)}/${design}`,
@@ -78,7 +78,7 @@ export function trialWorks(trial: Trial): Work[] {
   }));
 }
 
-/** By the rate: what chooses it, where there are several, and what is then found with it, a seed each. */
+/** The findings of a trial for each rate: the selection, if there are several rates, and one per seed. */
 function wantedOf(trial: Trial, design: string) {
   const { rates, seeds, tuning = TUNING } = trial;
   const settings = settingsOf(trial, design);
@@ -136,12 +136,12 @@ function stageText({ task, length, steps, batch, optimizer, factors, until, set 
   ].join(' ');
 }
 
-/** The task of the last stage, by what `settings.stages` says. */
+/** The task of the last stage in `settings.stages`. */
 export function taskTested(stages: string): string {
   return /^[^@:]+/.exec(stages.split(', ').at(-1)!)![0];
 }
 
-/** Prepares each task once: some are spoken, or read from many files. */
+/** Caches prepared tasks, since some are synthesized speech or read from many files. */
 function onceEach(): (stage: Pick<Stage, 'task' | 'length'>) => Promise<PreparedTask> {
   const made = new Map<string, Promise<PreparedTask>>();
   return ({ task, length }) => {
@@ -158,7 +158,7 @@ interface Training {
   readonly prepare: ReturnType<typeof onceEach>;
   readonly rate: number;
   readonly seed: number;
-  /** Of the steps; without it all are made, and the model is tested. */
+  /** The share of the steps to train; undefined trains all steps and tests the model. */
   readonly share: number | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Pieces of work, each of which a process of its own does: what one takes of memory is not the other's, and a crash ends one alone. */
+/** Units of work, each run in a separate process, so that memory peaks are separate and a crash ends only one. */
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
@@ -6,34 +6,34 @@ import type { Device, DeviceName } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import { type Finding, type Machine, sameSettings } from './finding.js';
 
-/** A piece of work that finds numbers; pieces can be done in any order, in other processes. */
+/** A unit of work that produces findings; units can run in any order, in separate processes. */
 export interface Work {
-  /** `ability/mqar-64/hybrid`: what its findings' keys begin with. */
+  /** `ability/mqar-64/hybrid`: the prefix of its findings' keys. */
   readonly name: string;
-  /** Whether nothing else may run beside it: it measures time or power. */
+  /** Whether it must run alone, since it measures time or power. */
   readonly alone?: boolean;
-  /** Devices that it can be done on; all of them, if it does not say. */
+  /** The devices that it can run on; default: all. */
   readonly devices?: readonly DeviceName[];
-  /** All that it may find, on any device: what was found with other settings is of another day, and told no more. */
+  /** All findings that it may produce, on any device. Stored findings with other settings are outdated and not reported. */
   asks(): readonly Wanted[];
   run(bench: Bench): Promise<void>;
 }
 
-/** What a piece of work is given. */
+/** The context of a unit of work. */
 export interface Bench {
   readonly device: Device;
-  /** Finds these numbers by `find`, unless they were found before, and returns them. */
+  /** Returns the numbers of a finding, computed with `find` unless they are stored. */
   finding(wanted: Wanted, find: () => Promise<Finding['numbers']>): Promise<Finding['numbers']>;
 }
 
-/** A finding that a piece of work makes, before it is made. */
+/** The description of a finding that a unit of work produces. */
 export interface Wanted extends Pick<Finding, 'settings'> {
-  /** What its key has behind the name of the work: `seed 1`. */
+  /** The part of its key after the name of the work, such as `seed 1`. */
   readonly of: string;
   readonly seed?: number;
 }
 
-/** Those of the findings that one of the works asks for as it is today. */
+/** The findings with the current settings of one of the works. */
 export function askedFor(works: readonly Work[], findings: readonly Finding[]): Finding[] {
   const byName = new Map(works.map((work) => [work.name, work]));
   const asked = new Map<string, readonly Wanted[]>();
@@ -48,26 +48,26 @@ export function askedFor(works: readonly Work[], findings: readonly Finding[]): 
   });
 }
 
-/** The keys of all that these works may find, on any device. */
+/** The keys of all findings that these works may produce, on any device. */
 export function keysOf(works: readonly Work[]): Set<string> {
   return new Set(works.flatMap((work) => work.asks().map(({ of }) => `${work.name}/${of}`)));
 }
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
-/** What a piece of work is run with. */
+/** Options of `benchOf`. */
 export interface BenchOptions {
   readonly work: Work;
   readonly device: Device;
   readonly command: string;
-  /** How the device was opened, where it was said. */
+  /** The device options of a finding, if they were specified. */
   readonly opened?: Pick<Finding, 'precision' | 'threads'>;
-  /** What was found before. */
+  /** Looks up a stored finding. */
   readonly found: (wanted: Pick<Finding, 'key' | 'settings'>) => Finding | undefined;
   readonly onFinding: (finding: Finding) => void;
 }
 
-/** What a piece of work is given to find things with: findings that are there already are not made again. */
+/** Creates the context of a unit of work; stored findings are not computed again. */
 export function benchOf({ work, device, command, opened, found, onFinding }: BenchOptions): Bench {
   const machine = thisMachine(device.name);
   return {
