@@ -1,12 +1,11 @@
-/** The documents are true: their links lead somewhere, their commands exist, and their programs compile and run. */
+/** The documents are true: their links lead somewhere, and their programs compile and run. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeBlocks, DOCUMENTS, readDocument, root } from './testing/documents.js';
-import { build, heddle } from './testing/heddle.js';
+import { build } from './testing/heddle.js';
 
 let project: string;
 beforeAll(() => {
@@ -41,51 +40,40 @@ test.each(DOCUMENTS)('the links of %s lead somewhere', (path) => {
   }
 });
 
-/** Calls of the command in a document, a list of words each. */
-function calls(text: string): string[][] {
-  const inline = [...text.matchAll(/`([^`\n]+)`/g)].map(([, code]) => code!);
-  const shells = codeBlocks(text).flatMap(({ language, text }) =>
-    language === '' ? text.replaceAll('\\\n', ' ').split('\n') : [],
+/** Compiles programs as a project that has the package would, the declarations of the package included. */
+function compile(files: readonly string[], options: readonly string[]): void {
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    [
+      join(root, 'node_modules/typescript/bin/tsc'),
+      ...files,
+      ...['--strict', '--module', 'nodenext', '--target', 'es2022', '--ignoreConfig', ...options],
+    ],
+    { cwd: project, encoding: 'utf8' },
   );
-  return [...inline, ...shells].flatMap((line) => {
-    const [, rest] = /^(?:\$ )?(?:npx heddle|npm run -s heddle --|heddle) (.*)$/.exec(line) ?? [];
-    return rest === undefined
-      ? []
-      : [
-          rest
-            .replace(/\s+#.*$|"[^"]*"/g, ' ')
-            .trim()
-            .split(/\s+/),
-        ];
-  });
+  expect(stdout).toBe('');
+  expect(status).toBe(0);
 }
 
-const CALLS = DOCUMENTS.flatMap((path) => calls(readDocument(path)).map((words) => ({ path, words })));
+/** What the snippets of a page have from those before them, or from the page around them. */
+const GIVEN = {
+  model: "import('heddle/browser').TabModel",
+  session: "import('heddle/browser').TabSession",
+  id: 'string',
+  text: 'string',
+  signal: 'AbortSignal',
+};
 
-test('the documents call every command, and only those that exist, with options that they have', async () => {
-  expect(CALLS.length).toBeGreaterThan(40);
-  const names = new Set(CALLS.map(({ words }) => words[0]!).filter((name) => /^\w/.test(name)));
-  const overview = (await heddle(['help'])).stdout;
-  const known = [...overview.matchAll(/^ {2}(\w+) {2,}|^ {2}(\w+) \[/gm)].map(([, a, b]) => a ?? b!);
-  for (const name of names) expect(known).toContain(name);
-  for (const name of known) expect([...names]).toContain(name);
-  const help = new Map<string, string>();
-  names.delete('help');
-  for (const name of names) {
-    const { configure } = (await import(`../src/cli/${name}.ts`)) as {
-      configure: (command: Command) => void;
-    };
-    const command = new Command(name);
-    configure(command);
-    // What a command has commands of its own for, those have the options for.
-    help.set(name, [command, ...command.commands].map((each) => each.helpInformation()).join('\n'));
-  }
-  for (const { path, words } of CALLS) {
-    for (const option of words.filter((word) => word.startsWith('--') && word !== '--')) {
-      const text = help.get(words[0]!) ?? overview;
-      expect(text, `${path}: heddle ${words.join(' ')}`).toMatch(new RegExp(`(^|[\\s,])${option}\\b`, 'm'));
-    }
-  }
+test('the snippets for a browser compile, without the types of Node.js', () => {
+  const snippets = codeBlocks(readDocument('docs/browser.md')).filter(({ language }) => language === 'js');
+  expect(snippets.length).toBeGreaterThan(3);
+  const files = snippets.map(({ text }, i) => {
+    const given = Object.entries(GIVEN).filter(([name]) => !new RegExp(`(const|[{,]) ${name}\\b`).test(text));
+    const declared = given.map(([name, type]) => `declare const ${name}: ${type};`);
+    writeFileSync(join(project, `browser-${i}.ts`), [...declared, text, 'export {};'].join('\n'));
+    return `browser-${i}.ts`;
+  });
+  compile(files, ['--noEmit', '--types', '', '--lib', 'es2023,dom,dom.iterable,dom.asynciterable']);
 });
 
 describe('programs', () => {
@@ -97,17 +85,10 @@ describe('programs', () => {
 
   test('compile, with all that TypeScript can check', () => {
     for (const { name, text } of programs) writeFileSync(join(project, `${name}.ts`), text);
-    const { stdout, status } = spawnSync(
-      process.execPath,
-      [
-        join(root, 'node_modules/typescript/bin/tsc'),
-        ...programs.map(({ name }) => `${name}.ts`),
-        ...['--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', '--ignoreConfig'],
-      ],
-      { cwd: project, encoding: 'utf8' },
+    compile(
+      programs.map(({ name }) => `${name}.ts`),
+      ['--types', 'node'],
     );
-    expect(stdout).toBe('');
-    expect(status).toBe(0);
   });
 
   test.each(programs.filter(({ text }) => !text.includes("from 'openai'")))('$name runs', ({ name }) => {

@@ -9,7 +9,10 @@ import { ValkeyStore } from './valkey-store.js';
  * `s3://bucket/prefix?endpoint=https://...&region=...`, with credentials in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; anything else is
  * a folder. Throws `ConfigError` for an invalid address. A service that cannot be reached fails on first use.
  */
-export function openStore(place: string, environment: NodeJS.ProcessEnv = process.env): Store {
+export function openStore(
+  place: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Store {
   if (/^(redis|valkey)s?:\/\//.test(place)) return new ValkeyStore(place);
   if (place.startsWith('s3://')) return S3Store.at(place, environment);
   return new FolderStore(place);

@@ -1,10 +1,14 @@
 /** Reading files. System errors are thrown as Node has them. */
-import { type BigIntStats, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { appendFile, open, readdir, readFile, stat } from 'node:fs/promises';
 import type { FileStats, FolderEntry, OpenedFile } from '../platform.js';
 
 /** The version of a file: its inode, size and time of last change. */
-export function fileVersion({ ino, size, mtimeNs }: BigIntStats): string {
+export function fileVersion({
+  ino,
+  size,
+  mtimeNs,
+}: Readonly<Record<'ino' | 'size' | 'mtimeNs', bigint>>): string {
   return `${ino}-${size}-${mtimeNs}`;
 }
 

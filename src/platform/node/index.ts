@@ -1,5 +1,4 @@
 /** The platform Node.js. */
-export { basename, dirname, join } from 'node:path';
 export type {
   Digest,
   FileStats,
@@ -19,6 +18,7 @@ export { heddleCommand } from './command-line.js';
 export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
 export { lockFolder } from './lock.js';
 export { makeFolder } from './make-folder.js';
+export { basename, dirname, join } from './paths.js';
 export {
   availableThreads,
   enableRelaxedSimd,

@@ -272,23 +272,26 @@ const SPARE = 256;
 
 /** One struct in memory. JavaScript must hold a reference to it for as long as C has its address. */
 export class Struct<F extends Fields> {
-  readonly bytes: Buffer;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
 
   constructor(
     readonly layout: Layout<F>,
     values: { readonly [K in keyof F]?: FieldValue<F[K]> } = {},
   ) {
-    this.bytes = Buffer.alloc(layout.size + SPARE);
+    const bytes = Buffer.alloc(layout.size + SPARE);
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.size = layout.size;
     for (const field in values) this.set(field, values[field]!);
   }
 
   get size(): number {
-    return Number(this.bytes.readBigUInt64LE(0));
+    return Number(this.view.getBigUint64(0, true));
   }
 
   set size(bytes: number) {
-    this.bytes.writeBigUInt64LE(BigInt(bytes), 0);
+    this.view.setBigUint64(0, BigInt(bytes), true);
   }
 
   get<K extends keyof F>(field: K): FieldValue<F[K]> {
@@ -296,41 +299,41 @@ export class Struct<F extends Fields> {
   }
 
   private read(type: FieldType, offset: number): bigint | number | boolean {
-    const { bytes } = this;
+    const { view } = this;
     switch (type) {
       case 'pointer':
-        return bytes.readBigUInt64LE(offset);
+        return view.getBigUint64(offset, true);
       case 'size':
       case 'i64':
-        return Number(bytes.readBigInt64LE(offset));
+        return Number(view.getBigInt64(offset, true));
       case 'i32':
-        return bytes.readInt32LE(offset);
+        return view.getInt32(offset, true);
       case 'f32':
-        return bytes.readFloatLE(offset);
+        return view.getFloat32(offset, true);
       case 'bool':
-        return bytes[offset] !== 0;
+        return view.getUint8(offset) !== 0;
     }
   }
 
   set<K extends keyof F>(field: K, value: FieldValue<F[K]>): void {
-    const { bytes } = this;
+    const { view } = this;
     const offset = this.layout.offsets[field];
     switch (this.layout.fields[field]!) {
       case 'pointer':
-        bytes.writeBigUInt64LE(value as bigint, offset);
+        view.setBigUint64(offset, value as bigint, true);
         break;
       case 'size':
       case 'i64':
-        bytes.writeBigInt64LE(BigInt(value as number), offset);
+        view.setBigInt64(offset, BigInt(value as number), true);
         break;
       case 'i32':
-        bytes.writeInt32LE(value as number, offset);
+        view.setInt32(offset, value as number, true);
         break;
       case 'f32':
-        bytes.writeFloatLE(value as number, offset);
+        view.setFloat32(offset, value as number, true);
         break;
       case 'bool':
-        bytes[offset] = value ? 1 : 0;
+        view.setUint8(offset, value ? 1 : 0);
     }
   }
 }

@@ -25,8 +25,8 @@ type AnyStruct = Struct<Fields>;
 /** `koffi.view` crashes where two views of the same memory exist, so memory is copied. */
 type Memcpy = (to: Uint8Array, from: bigint, bytes: number) => void;
 type NativeFunction = {
-  (args: Buffer): bigint | null;
-  async(args: Buffer, done: (error: unknown, result: bigint | null) => void): void;
+  (args: Uint8Array): bigint | null;
+  async(args: Uint8Array, done: (error: unknown, result: bigint | null) => void): void;
 };
 
 /** A loaded plugin: calls its functions, and throws the errors that they return. */
@@ -212,15 +212,15 @@ export class PjrtApi {
     const length = named.get('valueSize');
     switch (named.get('type')) {
       case NAMED_VALUE.string:
-        return this.text(named.bytes.readBigUInt64LE(offset), length);
+        return this.text(named.view.getBigUint64(offset, true), length);
       case NAMED_VALUE.int64:
         return String(named.get('value'));
       case NAMED_VALUE.int64List:
-        return this.array(named.bytes.readBigUInt64LE(offset), length).join('.');
+        return this.array(named.view.getBigUint64(offset, true), length).join('.');
       case NAMED_VALUE.float:
-        return String(named.bytes.readFloatLE(offset));
+        return String(named.view.getFloat32(offset, true));
       case NAMED_VALUE.bool:
-        return String(named.bytes[offset] !== 0);
+        return String(named.view.getUint8(offset) !== 0);
       default:
         return undefined;
     }
@@ -314,7 +314,7 @@ const NOTHING = new Uint8Array(new ArrayBuffer(8));
 /** koffi has one list of types for a process. */
 const prototypes = new Map<string, ReturnType<Koffi['proto']>>();
 
-function inThread(native: NativeFunction, args: Buffer): Promise<bigint | null> {
+function inThread(native: NativeFunction, args: Uint8Array): Promise<bigint | null> {
   return new Promise((resolve, reject) => {
     native.async(args, (error, result) => (error ? reject(error) : resolve(result)));
   });

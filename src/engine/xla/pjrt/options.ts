@@ -107,7 +107,7 @@ export interface ClientOptions {
 
 /** An array of `PJRT_NamedValue`, and everything that it points to. */
 export interface NamedValues {
-  readonly bytes: Buffer;
+  readonly bytes: Uint8Array;
   readonly count: number;
   /** Must be referenced for as long as the array is used. */
   readonly kept: readonly object[];
@@ -119,8 +119,8 @@ export function clientOptions(
   { memoryFraction, preallocate, group }: ClientOptions,
 ): NamedValues {
   const kept: object[] = [];
-  const values: Buffer[] = [];
-  const add = (name: string, type: number, write: (bytes: Buffer, at: number) => void) => {
+  const values: Uint8Array[] = [];
+  const add = (name: string, type: number, write: (view: DataView, at: number) => void) => {
     const text = Buffer.from(name);
     const value = new Struct(STRUCTS.namedValue, {
       name: api.address(text),
@@ -128,19 +128,19 @@ export function clientOptions(
       type,
       valueSize: 1,
     });
-    write(value.bytes, STRUCTS.namedValue.offsets.value);
+    write(value.view, STRUCTS.namedValue.offsets.value);
     kept.push(text, value);
     values.push(value.bytes.subarray(0, STRUCTS.namedValue.size));
   };
   if (memoryFraction !== undefined) {
-    add('memory_fraction', NAMED_VALUE.float, (bytes, at) => bytes.writeFloatLE(memoryFraction, at));
+    add('memory_fraction', NAMED_VALUE.float, (view, at) => view.setFloat32(at, memoryFraction, true));
   }
   if (preallocate !== undefined) {
-    add('preallocate', NAMED_VALUE.bool, (bytes, at) => bytes.writeUInt8(preallocate ? 1 : 0, at));
+    add('preallocate', NAMED_VALUE.bool, (view, at) => view.setUint8(at, preallocate ? 1 : 0));
   }
   const numbers = group ? { node_id: group.process, num_nodes: group.processes } : {};
   for (const [name, number] of Object.entries(numbers)) {
-    add(name, NAMED_VALUE.int64, (bytes, at) => bytes.writeBigInt64LE(BigInt(number), at));
+    add(name, NAMED_VALUE.int64, (view, at) => view.setBigInt64(at, BigInt(number), true));
   }
   const bytes = Buffer.concat(values);
   return { bytes, count: values.length, kept };
