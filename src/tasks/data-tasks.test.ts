@@ -1,4 +1,4 @@
-/** Tasks with data that others made: what is done to it, what simple methods and scores say, and what is told where it is not there. */
+/** Tasks with external data: preprocessing, simple methods, scores, and the errors for missing data. */
 import { deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Device, float32, openDevice } from '../engine/index.js';
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => device.dispose());
 
-/** A new model of one narrow layer for what a task reads. */
+/** An untrained model with one narrow layer for a task's input. */
 function untrained(prepared: Pick<PreparedTask, 'reads' | 'sequence'>): Trained {
   const set = {
     pattern: 'M',
@@ -50,7 +50,7 @@ function untrained(prepared: Pick<PreparedTask, 'reads' | 'sequence'>): Trained 
   return { model, weights: initialWeights(parametersOf(model), 1), device };
 }
 
-test('BLEU and chrF are those of sacrebleu', () => {
+test('BLEU and chrF equal those of sacrebleu', () => {
   // The example of sacrebleu's README.
   const references = [
     ['The dog bit the man.', 'It was not unexpected.', 'The man bit him first.'],
@@ -65,12 +65,12 @@ test('BLEU and chrF are those of sacrebleu', () => {
   expect(chrF([''], [['x']])).toBe(0);
 });
 
-test('simple forecasts find what they can: a season, a constant, a linear recurrence', () => {
+test('simple forecasts fit a season, a constant, and a linear recurrence', () => {
   const period = Float32Array.from({ length: 200 }, (_, i) => (i % 7) + 0.01 * ((i * 37) % 5));
   const origins = { values: period, first: 150, context: 21, horizon: 10, scale: 2 };
   expect(forecastError(origins, seasonalNaive(7, 10))).toBeLessThan(1e-3);
   expect(forecastError(origins, last(10))).toBeGreaterThan(0.5);
-  // Of one period's last value and of no others.
+  // The forecast repeats the last period only.
   expect([...(seasonalNaive(3, 5)(Float32Array.of(9, 1, 2, 3), 4) as number[])]).toEqual([1, 2, 3, 1, 2]);
   const wave = Float32Array.from({ length: 400 }, (_, i) => 5 + i / 50 + Math.sin(i / 3));
   const linear = { values: wave, first: 300, context: 12, horizon: 24, scale: 1 };
@@ -85,7 +85,7 @@ test('simple forecasts find what they can: a season, a constant, a linear recurr
   expect(forecastError(linear, last(24))).toBeGreaterThan(0.3);
 });
 
-test('what is told of the linear map of a model is what the model says before its first step', async () => {
+test("the forecast of a model's linear map equals that of the model before its first step", async () => {
   const prepared = await taskOf('co2').prepare();
   const trained = untrained(prepared);
   const { initial } = prepared.data(trained.model, { ...TRAINING_DEFAULTS, sequence: prepared.sequence });
@@ -96,7 +96,7 @@ test('what is told of the linear map of a model is what the model says before it
   expect(prepared.baselines![OWN_MAP]).toBeLessThan(0.5 * prepared.baselines!.linear!);
 });
 
-test('an image that is moved keeps its size and about its light; one that is shifted keeps its values', () => {
+test('a moved image keeps its size and about its brightness; a shifted one keeps its values', () => {
   const pixels = new Uint8Array(28 * 28);
   for (let y = 8; y < 20; y++) for (let x = 10; x < 16; x++) pixels[y * 28 + x] = 200;
   const image = { height: 28, width: 28, channels: 1 as const, pixels };
@@ -109,7 +109,7 @@ test('an image that is moved keeps its size and about its light; one that is shi
   expect(moved(image, new Random(5))).toEqual(moved(image, new Random(5)));
 });
 
-test('a recording becomes one of the telephone, without its silence', () => {
+test('a recording is resampled to the telephone rate, without its silence', () => {
   const samples = Float32Array.from({ length: 44_100 }, (_, i) =>
     i > 10_000 && i < 30_000 ? 0.1 * Math.sin((2 * Math.PI * 200 * i) / 22_050) : 0,
   );
@@ -119,14 +119,14 @@ test('a recording becomes one of the telephone, without its silence', () => {
   expect(heard.samples.reduce((most, sample) => Math.max(most, sample))).toBeCloseTo(0.5, 2);
 });
 
-test('data that is not there is told with what brings it', async () => {
+test('the error for missing data has the command that installs them', async () => {
   await expect(packageFile('mnist', 'no-such-digits', '0.json')).rejects.toThrow(
     new DataError('mnist takes its data from the package no-such-digits; run: npm install no-such-digits'),
   );
   expect(new Set(TASKS.map(({ name }) => name)).size).toBe(TASKS.length);
 });
 
-test('a series has its data and its baselines, and is refused for none', async () => {
+test('a series task has its data and its baselines', async () => {
   for (const name of ['co2', 'mnist', 'spoken-digits', 'heartbeat']) {
     const task = taskOf(name);
     await expect(task.prepare(task.lengths.train + 1)).rejects.toThrow(/leave the length out/);
@@ -141,19 +141,19 @@ test('a series has its data and its baselines, and is refused for none', async (
   expect(baselines!.linear).toBeLessThan(baselines!['seasonal naive']!);
 });
 
-test('a stream of heartbeats is ill where it says so, and a mere change does not tell it', async () => {
+test('a stream of heartbeats is abnormal where it is labelled so, and the size of a change does not reveal it', async () => {
   const well = heartbeats(new Random(1), 6400, 0);
   expect(well.ill.reduce((a, b) => a + b, 0)).toBe(0);
   const some = heartbeats(new Random(1), 64_000, 0.1);
   expect(some.ill.reduce((a, b) => a + b, 0) / 64_000).toBeCloseTo(0.1, 1);
-  // What is upside down is low.
+  // The inverted wave has the lowest value.
   const lowest = some.values.indexOf(some.values.reduce((a, b) => Math.min(a, b)));
   expect(some.ill[lowest]).toBe(1);
   const { baselines } = await heartbeat.prepare();
   expect(baselines!['size of the change']).toBeLessThan(0.7);
 });
 
-test('what is above a noun follows from the facts that stand before the question', async () => {
+test('the answer about a noun follows from the facts before the question', async () => {
   const { data, reads } = await taskOf('wordnet-4').prepare(96);
   const { training } = data({ vocabSize: (reads as { vocabulary: number }).vocabulary } as Model, {
     ...TRAINING_DEFAULTS,
@@ -169,7 +169,7 @@ test('what is above a noun follows from the facts that stand before the question
     for (let step = 0; step < 4; step++) noun = above.get(noun)!;
     expect(Number(targets![i])).toBe(noun);
   }
-  // With written steps, each noun on the way is due, behind the one before it.
+  // With written steps, each noun on the way is an answer, after the one before it.
   const steps = await taskOf('wordnet-4-steps').prepare(96);
   const written = steps.data({ vocabSize: 4099 } as Model, { ...TRAINING_DEFAULTS, sequence: 96 });
   const each = written.training.take(0, 20) as Record<string, BigInt64Array>;
@@ -183,12 +183,12 @@ test('what is above a noun follows from the facts that stand before the question
       noun = above.get(noun)!;
       expect(Number(each.targets![4 * i + step])).toBe(noun);
     }
-    // The model reads what it wrote before: three of the four stand at the end.
+    // The model reads the steps that it wrote before: three of the four are at the end.
     expect(read.slice(-5, -3)).toEqual([read[read.indexOf(4097) + 1], 4097]);
   }
 });
 
-test('images of the IDX format are read, and told by a model', async () => {
+test('images of the IDX format are read, and classified by a model', async () => {
   const [images, labels] = [Buffer.alloc(16 + 5 * 784), Buffer.alloc(8 + 5)];
   images.writeUInt32BE(2051, 0);
   labels.writeUInt32BE(2049, 0);
@@ -211,7 +211,7 @@ test('images of the IDX format are read, and told by a model', async () => {
   expect([0, 0.2, 0.4, 0.6, 0.8, 1]).toContain(Number(value.toFixed(3)));
 });
 
-test('sounds are told as they are and by their bands', async () => {
+test('sounds are classified by samples and by bands', async () => {
   const sounds = [200, 900].map((hertz, label) => ({
     example: telephone({
       rate: 8000,
@@ -260,14 +260,14 @@ test('verses are unpacked, and translated by bytes', async () => {
   expect(typeof written).toBe('string');
 });
 
-test('a series is scored, and a stream of a series is what its window is', async () => {
+test('a series is scored, and a stream gives the same forecasts as its window', async () => {
   const prepared = await taskOf('co2').prepare();
   const scores: number[] = [];
   const options = { count: 4, seed: 1 };
   for await (const { value } of prepared.score(untrained(prepared), options)) scores.push(value);
   expect(scores.length).toBe(1);
   expect(scores[0]).toBeGreaterThan(prepared.baselines!.linear!);
-  // What is learned is what is scored: squared errors in deviations of the series, behind all lags of a window.
+  // The loss equals the score: squared errors in deviations of the series, after all lags of a window.
   const forecaster = untrained(prepared);
   const { model, weights } = forecaster;
   const { objective, validation } = prepared.data(model, { ...TRAINING_DEFAULTS, sequence: 5 });
@@ -285,7 +285,7 @@ test('a series is scored, and a stream of a series is what its window is', async
     }
   }
   expect(loss).toBeCloseTo(total / count, 4);
-  // Beside layers that say nothing yet stands the map that misses least, and a stream keeps the lags that it reads.
+  // The initial model is the best linear map, with layers that contribute nothing yet, and a stream keeps the lags that the map reads.
   const fitted = prepared.data(model, { ...TRAINING_DEFAULTS, sequence: 5 }).initial!();
   expect([...fitted.keys()]).toEqual(['lags.weight', 'lags.bias']);
   const straight = new Map(initialWeights(parametersOf(model), 1));
@@ -304,7 +304,7 @@ test('a series is scored, and a stream of a series is what its window is', async
   const windows: Float32Array[][] = [];
   for await (const { forecasts } of forecastsOf(reader, values, [0], 512)) windows.push([...forecasts]);
   const whole = windows.flat();
-  // In pieces that do not end evenly, and without the last values, which fill no patch.
+  // In pieces that do not divide the stream evenly, and without the last values, which do not fill a patch.
   const { forecasts, bytes } = await streamForecasts(reader, values.subarray(0, 510), 7);
   expect(forecasts.length).toBe(127);
   for (const [i, forecast] of forecasts.entries())
@@ -319,7 +319,7 @@ test('a series is scored, and a stream of a series is what its window is', async
   expect(told).toEqual(['20,480 values as one stream', 'in windows of 512, each from nothing']);
 });
 
-test('the bits of bands are those of all bytes, each counted once', async () => {
+test('the bands together have the bits of all bytes, each counted once', async () => {
   const bytes = Int32Array.from({ length: 200 }, (_, i) => (i * i) % 251);
   const reader = untrained({ reads: { vocabulary: 256 }, sequence: 64 });
   const bits: number[] = [];

@@ -1,4 +1,4 @@
-/** Data of tasks that others made: packages that are not installed with Heddle. */
+/** Data sets of tasks: files of packages that are not installed with Heddle. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -7,16 +7,16 @@ import { DataError } from '../errors.js';
 
 const require = createRequire(import.meta.url);
 
-/** A file of an npm package. Throws `DataError`, with what brings it, where the package is not installed. */
+/** Reads a file of an npm package. Throws `DataError`, with the command that installs it, if the package is missing. */
 export async function packageFile(task: string, name: string, path: string): Promise<Buffer> {
-  // Some packages export less than what lies in them.
+  // The file is looked up by path, since some packages do not export all of their files.
   const places = (require.resolve.paths(name) ?? []).map((folder) => join(folder, name, path));
   const found = places.find((place) => existsSync(place));
   if (found !== undefined) return readFile(found);
   throw new DataError(`${task} takes its data from the package ${name}; run: npm install ${name}`);
 }
 
-/** A file of a Debian package. Throws `DataError`, with what brings it, where it is not there. */
+/** Reads a file of a Debian package. Throws `DataError`, with the command that installs it, if it is missing. */
 export async function debianFile(task: string, name: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path);

@@ -1,4 +1,4 @@
-/** Forecasts of one series by simple methods, and how far they and a model miss. */
+/** Forecasts of one series by simple methods, and the errors of these and of models. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { SignalModel } from '../generate/index.js';
 import { scalar } from '../graph/index.js';
@@ -8,18 +8,18 @@ import { LeastSquares } from '../signals/index.js';
 import { inputConfigOf } from '../train/index.js';
 import type { Trained } from './task.js';
 
-/** Where forecasts begin: at every value from the one at `first` on whose horizon is known. */
+/** The origins of forecasts: every value from `first` on whose horizon is known. */
 export interface Origins {
   readonly values: Float32Array;
   readonly first: number;
-  /** Values that are read. */
+  /** The number of values that are read. */
   readonly context: number;
   readonly horizon: number;
-  /** Errors are told in it. */
+  /** The unit of errors. */
   readonly scale: number;
 }
 
-/** What comes after the values before `at`. */
+/** Forecasts the values from `at` on from those before. */
 export type Forecast = (values: Float32Array, at: number) => ArrayLike<number>;
 
 /** The mean squared error, in units of `scale`, over all origins and all values of the horizon. */
@@ -32,27 +32,27 @@ export function forecastError({ values, first, horizon, scale }: Origins, foreca
   return total / count;
 }
 
-/** The value of the period before, as often as it takes. */
+/** The seasonal naive forecast: repeats the last period. */
 export function seasonalNaive(period: number, horizon: number): Forecast {
   return (values, at) => Array.from({ length: horizon }, (_, i) => values[at - period + (i % period)]!);
 }
 
-/** The last value, again and again. */
+/** The naive forecast: repeats the last value. */
 export function last(horizon: number): Forecast {
   return (values, at) => new Array<number>(horizon).fill(values[at - 1]!);
 }
 
-/** What a linear forecast is fitted to. */
+/** The data of a linear fit. */
 export interface LinearFit extends Pick<Origins, 'horizon' | 'scale'> {
   readonly learned: Float32Array;
-  /** The penalty is the one that misses least on these, which begin with what the first forecast reads. */
+  /** The validation values, by whose error the penalty is selected; they start with the values that the first forecast reads. */
   readonly held: Float32Array;
-  /** Values that a forecast reads. */
+  /** The number of values that a forecast reads. */
   readonly reach: number;
 }
 
 /**
- * Each value of the horizon as a linear map of the last `reach` values less the last of them, by least squares: the form of NLinear (Zeng et
+ * Least squares: each value of the horizon is a linear map of the last `reach` values less the last one, the form of NLinear (Zeng et
  * al., 2022, arXiv 2205.13504).
  */
 export function linearForecast({ learned, held, reach, horizon, scale }: LinearFit): Forecast {
@@ -82,7 +82,7 @@ export function linearForecast({ learned, held, reach, horizon, scale }: LinearF
   };
 }
 
-/** What the linear map of a model of one channel says, without its layers. */
+/** The forecast of the linear map of a model of one channel, without its layers. */
 export function mappedForecast(
   map: ReadonlyMap<string, Float32Array>,
   { lags = 1, patch, horizon, scale: [scale] }: SeriesConfig,
@@ -99,7 +99,7 @@ export function mappedForecast(
   };
 }
 
-/** The same of a model that reads the context of each beginning, a window of one channel. */
+/** The mean squared error of a model that reads the context of each origin, a window of one channel. */
 export async function modelError(trained: Trained, origins: Origins): Promise<number> {
   const { values, first, context, horizon } = origins;
   const told = new Map<number, ArrayLike<number>>();
@@ -112,11 +112,11 @@ export async function modelError(trained: Trained, origins: Origins): Promise<nu
 /** The forecasts of a window that begins at row `start`. */
 export interface WindowForecasts {
   readonly start: number;
-  /** Behind each patch of the window the median of each value of the horizon. */
+  /** After each patch of the window, the median of each value of the horizon. */
   readonly forecasts: readonly Float32Array[];
 }
 
-/** What a model of one channel says within windows of `width` values, which begin at `starts`. */
+/** The forecasts of a model of one channel within windows of `width` values that begin at `starts`. */
 export async function* forecastsOf(
   { model, weights, device }: Trained,
   values: Float32Array,
@@ -145,8 +145,8 @@ export async function* forecastsOf(
 const WINDOWS_AT_ONCE = 128;
 
 /**
- * What a model of one channel says while it reads all of `values` as a stream, some patches at a time, from what it keeps of those before.
- * Gives the forecasts behind each patch, and the bytes that were kept at the end. Throws `ConfigError` for a model that looks ahead.
+ * The forecasts of a model of one channel that reads `values` as a stream, some patches at a time, with its state of those before.
+ * Returns the forecasts after each patch, and the size of the final state in bytes. Throws `ConfigError` for a model that looks ahead.
  */
 export async function streamForecasts(
   { model, weights, device }: Trained,
@@ -180,7 +180,7 @@ function feedsOf(windows: readonly Float32Array[], { patch }: SeriesConfig): Rec
   return { values: float32(data, dims), observed: float32(new Float32Array(data.length).fill(1), dims) };
 }
 
-/** The medians of the horizon behind each position, scaled back. */
+/** The medians of the horizon after each position, in the original scale. */
 function mediansIn(
   said: Readonly<Record<string, HostTensor>>,
   { horizon, quantiles }: SeriesConfig,

@@ -1,7 +1,7 @@
 /**
- * Anomalies in a stream of heartbeats: a model learns to forecast beats that are as they should be; where it misses by much, a beat is
- * not. The stream is read piece by piece from a kept state. The signal is synthetic, a sum of waves around each beat as in McSharry et al.,
- * 2003, and no one's heart.
+ * Anomaly detection in a stream of heartbeats: a model learns to forecast normal beats; a large forecast error indicates an
+ * abnormal beat. The stream is read piece by piece with a kept state. The signal is synthetic, a sum of waves around each beat as in
+ * McSharry et al., 2003.
  */
 import { Random } from '../nn/index.js';
 import { seriesData } from '../train/index.js';
@@ -9,14 +9,14 @@ import { forecastsOf, streamForecasts } from './forecasts.js';
 import { expectOwnLength, type Task } from './task.js';
 
 const PATCH = 4;
-/** Values that are read at once; a beat has about 64. */
+/** Values of a window; a beat has about 64. */
 const WINDOW = 512;
-/** Patches before a window has seen enough. */
+/** Patches at the start of a window that are not scored. */
 const WARM = 32;
-/** Patches of the stream that are read at a time; of earlier patches only the model's state is left. */
+/** Patches of the stream that are read at once; earlier patches are known only through the model's state. */
 const PATCHES_AT_ONCE = 16;
 
-/** Of each wave: its place in a beat from 0 to 1, its height and its width. */
+/** The position of each wave in a beat (0 to 1), its height and its width. */
 const WAVES = [
   [0.2, 0.15, 0.03],
   [0.37, -0.12, 0.012],
@@ -28,11 +28,11 @@ const WAVES = [
 /** A series of heartbeats. */
 export interface Stream {
   readonly values: Float32Array;
-  /** 1 where a value belongs to a beat that is not as it should be. */
+  /** 1 for values of abnormal beats. */
   readonly ill: Uint8Array;
 }
 
-/** Beats one after the other, each a little faster or slower; of `ill` of them the main wave is early, wide and upside down. */
+/** A sequence of beats of slightly varying speed; in a share `ill` of them the main wave is early, wide and inverted. */
 export function heartbeats(random: Random, length: number, ill: number): Stream {
   const stream = { values: new Float32Array(length), ill: new Uint8Array(length) };
   for (let at = 0, period = 64; at < length; at += period) {
@@ -109,7 +109,7 @@ function missed(values: Float32Array, at: number, forecast: ArrayLike<number>): 
   return sum;
 }
 
-/** How often the worst patch of an ill beat is scored above that of a beat that is well: the area under the ROC curve. */
+/** The probability that the highest score of an abnormal beat exceeds that of a normal beat: the area under the ROC curve. */
 function separation({ values, ill }: Stream, scoreAt: (at: number) => number): number {
   const [good, bad]: [number[], number[]] = [[], []];
   // Spans of a beat's length count as abnormal if most of their values are.

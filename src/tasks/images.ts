@@ -18,7 +18,7 @@ interface ImageSet {
   readonly training: readonly Labelled<Image>[];
   readonly test: readonly Labelled<Image>[];
   readonly classes: readonly string[];
-  /** Whether an image turned or moved a little is still one of its class. */
+  /** Whether small rotations and shifts keep the class. */
   readonly moves: boolean;
 }
 
@@ -29,7 +29,7 @@ type ImageTask = Pick<Task, 'name' | 'about' | 'source' | 'reference'> & {
 
 const SIDE = 28;
 
-/** 10,000 handwritten digits; of each the last 15 % are the test. */
+/** 10,000 handwritten digits; the last 15 % of each digit are the test set. */
 async function digits(name: string): Promise<ImageSet> {
   const training: Labelled<Image>[] = [];
   const test: Labelled<Image>[] = [];
@@ -59,7 +59,7 @@ const CLOTHES = [
   'boot',
 ];
 
-/** 60,000 pictures of clothes, and 10,000 to test. */
+/** 60,000 training images of clothes, and 10,000 test images. */
 async function clothes(name: string): Promise<ImageSet> {
   const read = async (file: string): Promise<Buffer> =>
     gunzipSync(
@@ -70,7 +70,7 @@ async function clothes(name: string): Promise<ImageSet> {
   return { training: await part('train'), test: await part('t10k'), classes: CLOTHES, moves: false };
 }
 
-/** Images and their labels in the IDX format of MNIST. Throws `DataError` for files of another one, or of other sizes. */
+/** Parses images and labels in the IDX format of MNIST. Throws `DataError` for another format or inconsistent sizes. */
 export function labelledImages(images: Buffer, labels: Buffer): Labelled<Image>[] {
   const count = labels.length < 8 ? -1 : labels.readUInt32BE(4);
   const isIdx =
@@ -154,7 +154,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
   };
 }
 
-/** The share of images whose class is told. */
+/** The accuracy of classifying images. */
 export async function imagesTold(
   { model, weights, device }: Trained,
   images: readonly Labelled<Image>[],
@@ -166,7 +166,7 @@ export async function imagesTold(
   return { value: measures!.accuracy!, answers: tokens };
 }
 
-/** Turned by up to 10 degrees, larger or smaller by up to a tenth, and moved by up to two pixels. */
+/** Augments an image: rotates it by up to 10 degrees, scales it by up to a tenth, and shifts it by up to two pixels. */
 export function moved(image: Image, random: Random): Image {
   const within = (most: number): number => most * (2 * random.uniform() - 1);
   const [angle, size] = [within(Math.PI / 18), 1 + within(0.1)];
@@ -175,7 +175,7 @@ export function moved(image: Image, random: Random): Image {
   return resampled(image, { right, down, across: [cosine, sine], along: [-sine, cosine] });
 }
 
-/** Mirrored or not, and moved by up to two pixels. */
+/** Augments an image: mirrors it or not, and shifts it by up to two pixels. */
 export function shifted(image: Image, random: Random): Image {
   const mirror = random.below(2) === 0 ? 1 : -1;
   const [right, down] = [random.below(5) - 2, random.below(5) - 2];
@@ -183,8 +183,8 @@ export function shifted(image: Image, random: Random): Image {
 }
 
 /**
- * What stands at (x, y) of a moved image, counted from the middle, stood at `across` . (x - right, y - down) in its row, and at `along` . (...)
- * in its column.
+ * A motion of an image: the pixel at (x, y), relative to the centre, is taken from `across` . (x - right, y - down) in its row, and from
+ * `along` . (...) in its column.
  */
 interface Motion {
   readonly right: number;
@@ -193,7 +193,7 @@ interface Motion {
   readonly along: readonly [number, number];
 }
 
-/** Each pixel as the four around its place in the image, by distance; beyond the edge is black. */
+/** Bilinear resampling; pixels outside the image are black. */
 function resampled(image: Image, { right, down, across, along }: Motion): Image {
   const { height, width, pixels } = image;
   const [middleX, middleY] = [(width - 1) / 2, (height - 1) / 2];

@@ -1,4 +1,4 @@
-/** What models are asked, to tell designs apart. */
+/** Tasks for comparing designs. */
 import { ConfigError } from '../errors.js';
 import { heartbeat } from './heartbeat.js';
 import { IMAGE_TASKS } from './images.js';
@@ -38,7 +38,7 @@ export {
 export { type Example, type TokenTask, tokenTask } from './tokens.js';
 export { bleu, chrF } from './translation-scores.js';
 
-/** Those of tokens that are made by a seed. */
+/** The tasks of tokens, whose examples are generated from a seed. */
 export const TOKEN_TASKS: readonly TokenTask[] = [
   mqar(8),
   mqar(16),
@@ -79,7 +79,7 @@ export const TASKS: readonly Task[] = [
   wordnetKinds(4, { written: true }),
 ];
 
-/** The task of this name. Throws `ConfigError` for one that there is not. */
+/** The task of this name. Throws `ConfigError` for an unknown name. */
 export function taskOf(name: string): Task {
   const found = TASKS.find((task) => task.name === name);
   if (found) return found;

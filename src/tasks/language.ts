@@ -1,4 +1,4 @@
-/** Language: the bytes of long documents, and whether what stands far back helps to tell the next one. */
+/** Language: bytes of long documents, to measure whether distant context helps to predict the next byte. */
 import { multiply, reshape, slice, sum } from '../graph/index.js';
 import { loadCorpus } from '../text/index.js';
 import {
@@ -11,10 +11,10 @@ import {
 } from '../train/index.js';
 import type { Score, Task, Trained } from './task.js';
 
-/** Positions whose bytes are told apart: from the first of a window to the last. */
+/** The limits of the bands of positions within a window. */
 const BANDS = [0, 256, 1024, 4096, 16_384];
 
-/** Bits that a byte of a book takes, by how many stood before it. The last tenth is held out, and half of that tests. */
+/** Bits per byte of a book, by the number of bytes before it. The last tenth is held out, of which half is the test set. */
 export const bookBytes: Task = {
   name: 'book-bytes',
   about: 'the next byte of a novel, after up to 16,384 before it',
@@ -44,7 +44,7 @@ export const bookBytes: Task = {
 };
 
 /**
- * Bits a byte in windows that follow each other, each as long as the last of `bands`: for each band those of the bytes whose place in their
+ * Bits per byte in consecutive windows, each as long as the last of `bands`: for each band, the mean over the bytes whose position in their
  * window is in it. All windows are read once.
  */
 export async function* bitsByBand(
@@ -60,7 +60,7 @@ export async function* bitsByBand(
       const windows = tokens!.shape[0]!;
       const losses = reshape(tokenLosses(model, registry, tokens!), [windows, reach]);
       const measures = edges.map(([from, to]) => {
-        // A sum over the band, as the measures of all places are told: each as a mean over the window.
+        // The sum over the band, scaled so that the mean over the window gives the mean over the band.
         return [String(from), multiply(sum(slice(losses, 1, from, to)), reach / (to - from))] as const;
       });
       return { total: sum(losses), count: elements(losses.shape), measures: Object.fromEntries(measures) };

@@ -1,4 +1,4 @@
-/** How a task is learned, and how well a model does it. */
+/** Training and testing on token tasks. */
 import type { Device, HostTensor, Program } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
@@ -29,12 +29,12 @@ import {
 } from '../train/index.js';
 import type { Example, TokenTask } from './tokens.js';
 
-/** Examples that a run holds out, and that a test takes. */
+/** The number of held-out and of test examples. */
 export const HELD_OUT = 256;
 
 /**
- * Losses at the answers alone, at most `answers` an example of `length` tokens; `accuracy` is how many of them a model would have said.
- * Logits are computed only where an answer is due.
+ * The loss at the answers only, at most `answers` per example of `length` tokens; `accuracy` is the share of answers predicted
+ * correctly. Logits are computed only at the answers.
  */
 export function answersObjective(length: number, answers: number): Objective {
   return {
@@ -60,8 +60,8 @@ export function answersObjective(length: number, answers: number): Objective {
 }
 
 /**
- * Logits [batch * answers, vocabulary] behind the tokens [batch, length] at `places` int64 [batch, answers], and the likeliest token of each,
- * int64 [batch * answers].
+ * Logits [batch * answers, vocabulary] after the positions `places` int64 [batch, answers] of the tokens [batch, length], and the most probable
+ * token of each, int64 [batch * answers].
  */
 function answersAt(
   model: Model,
@@ -81,13 +81,13 @@ function answersAt(
 /** Draws one example of a task. */
 export type Sampling = TokenTask['sample'];
 
-/** How many answers an example of this length has at most. Throws `ConfigError` for a length without room for one. */
+/** The most answers of an example of this length. Throws `ConfigError` for a length that is too small. */
 export function answersOf(task: TokenTask, length: number): number {
   const { answers } = task.sample(new Random(0), length);
   return task.most?.(length) ?? answers.length;
 }
 
-/** Examples by number: number i of a seed is always the same. Throws `ConfigError` for a length without room for one. */
+/** Examples by number: number i of a seed is always the same. Throws `ConfigError` for a length that is too small. */
 export function examplesOf(
   task: TokenTask,
   length: number,
@@ -123,8 +123,8 @@ export function examplesOf(
 }
 
 /**
- * Element 2 i is the lower half of integer i, of little-endian order: a small number that is no less than 0 is written there without a BigInt,
- * which costs more than the example itself.
+ * The integers as int32 words: element 2 i is the lower word of integer i (little-endian). Small non-negative numbers are written
+ * there without BigInt, which would cost more than generating the example.
  */
 function lowWords(integers: BigInt64Array): Int32Array {
   return new Int32Array(integers.buffer);
@@ -139,7 +139,7 @@ function exampleOf(sample: Sampling, length: number, seed: number, index: number
 export function taskData(task: TokenTask): DataSource {
   return (model, { sequence, seed }) => {
     expectVocabulary(task, model);
-    // A length without room for an example is refused before anything is written.
+    // A length that is too small throws before anything is written.
     const answers = answersOf(task, sequence);
     const held = examplesOf(task, sequence, seed + 2 ** 20);
     return {
@@ -160,22 +160,22 @@ function expectVocabulary(task: TokenTask, { vocabSize }: Model): void {
 
 const LONGEST_AT_ONCE = 8192;
 
-/** How many examples a model is tested on, and how long they are. */
+/** Options of a test. */
 export interface TestOptions {
-  /** Tokens of an example. */
+  /** Tokens per example. */
   length: number;
-  /** Examples. */
+  /** Number of examples. */
   count?: number;
   seed?: number;
-  /** Tokens that are read at once; longer examples are read as a stream. */
+  /** The most tokens that are read at once; longer examples are read as a stream. */
   atOnce?: number;
-  /** Other examples than those of the task. */
+  /** Generates other examples than those of the task. */
   sample?: Sampling;
 }
 
 /**
- * The share of answers that the model has right in `count` examples of a length, which no run has seen. Beyond `atOnce` tokens an
- * example is read as a stream, since its activations would not fit anywhere. Of a task with written steps the model writes them, and the
+ * The accuracy of a model on `count` examples of a length, which no run has trained on. An example of more than `atOnce` tokens
+ * is read as a stream, since its activations would not fit into memory. In a task with written steps, the model writes them and only the
  * last answer of each example counts.
  */
 export async function accuracyOf(
@@ -188,7 +188,7 @@ export async function accuracyOf(
   return (await rightAnswers(task, model, weights, device, options)).value;
 }
 
-/** The same, with how many answers there were. */
+/** Like `accuracyOf`, but returns the counts. */
 export async function rightAnswers(
   task: TokenTask,
   model: Model,
@@ -226,10 +226,10 @@ export async function rightAnswers(
 }
 
 /**
- * How many of the last answers of examples are right where the model writes those before. All answers of a batch are told in one run, and put into
- * the places of those that were read; where that changes none, they are what the model writes one by one, since no answer depends on what comes
- * after it (Jacobi iteration, as in Santilli et al., 2023, arXiv 2305.10427). So a batch takes one run more than it has steps that are wrong
- * one after the other, and not a run for each token of each example.
+ * The number of examples whose last answer is right when the model writes the answers before. All answers of a batch are predicted in one run and
+ * written into the input. When a run changes none, they equal those written one by one, since no answer depends on later tokens
+ * (Jacobi iteration, as in Santilli et al., 2023, arXiv 2305.10427). The number of runs is thus one more than the longest chain of wrong steps,
+ * instead of one for each token of each example.
  */
 async function lastWritten(
   task: TokenTask,
@@ -253,7 +253,7 @@ async function lastWritten(
         BigInt64Array,
       ];
       const due = taken.counted as Float32Array;
-      // A step that is not the last stands behind the place where it is due.
+      // Each step but the last is in the input, after the position where it is predicted.
       const steps = [...due.keys()].filter((i) => due[i + 1] === 1 && (i + 1) % room > 0);
       let written: BigInt64Array;
       for (let left = room; ; left--) {
@@ -281,12 +281,12 @@ async function lastWritten(
   }
 }
 
-/** Reads the next tokens of a sequence, and says the likeliest one behind them. */
+/** Reads the next tokens of a sequence, and returns the most probable next token. */
 type Read = (ids: readonly number[]) => Promise<number>;
 
 /**
- * Which answers are right. With `written`, each answer that the reader gives stands in the place of the right one when it reads on, and the
- * last answer alone is told.
+ * Which answers are right. With `written`, each answer of the reader replaces the right one in the tokens that it reads next, and only
+ * the last answer is returned.
  */
 export async function answersIn(
   { tokens, answers }: Example,

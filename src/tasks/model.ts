@@ -1,4 +1,4 @@
-/** Models for tasks: the siblings, with what a task reads in the place of text. */
+/** Models for tasks: preset designs with the task's input. */
 import {
   configJson,
   type Design,
@@ -11,17 +11,17 @@ import {
 } from '../models/index.js';
 import type { PreparedTask } from './task.js';
 
-/** Which model is made for a task. */
+/** The design of a task's model. */
 export interface TaskModelOptions {
   readonly design: Design;
   readonly size: Size;
-  /** Other keys of the config, in the form of config.json: `pattern`, `attention_selected`. */
+  /** Overrides of the config, in the form of config.json: `pattern`, `attention_selected`. */
   readonly set?: Readonly<Record<string, unknown>>;
 }
 
 /**
- * A model without weights for a task. What it says is not read off the embeddings, unless `set` says so: with the two tied, 8 pairs of 64
- * tokens take several times as many steps to be recalled, in PyTorch too. Throws `ConfigError` for keys or values that cannot be.
+ * A model for a task, without weights. The head is not tied to the embeddings unless `set` says so: with a tied head, recall of 8 pairs of 64
+ * tokens takes several times as many steps, in PyTorch too. Throws `ConfigError` for invalid keys or values.
  */
 export function taskModel(
   { reads, sequence }: Pick<PreparedTask, 'reads' | 'sequence'>,
@@ -30,7 +30,7 @@ export function taskModel(
   const config =
     'vocabulary' in reads ? preset(design, size, reads.vocabulary) : presetOf(design, size, reads);
   const json = configJson(config);
-  // Nothing ends a text here.
+  // Examples have no begin or end token.
   for (const key of ['bos_token_id', 'eos_token_id']) delete json[key];
   const changed = { ...json, max_position_embeddings: sequence, tie_word_embeddings: false, ...set };
   return hybridModel(parseConfig(changed, 'the config of the task'));

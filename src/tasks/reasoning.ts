@@ -1,8 +1,8 @@
-/** Reasoning: answers that no single token holds. */
+/** Reasoning: answers that depend on several tokens. */
 import type { Random } from '../nn/index.js';
 import { distinct, type Example, expectRoom, placesOfFact, said, type TokenTask } from './tokens.js';
 
-/** Whether there is an odd number of ones among bits: said at the end alone, or written after each bit. */
+/** Parity of a row of bits: asked at the end only, or written after each bit. */
 function oddness(written: boolean): TokenTask {
   return {
     name: written ? 'parity-steps' : 'parity',
@@ -32,12 +32,12 @@ function oddness(written: boolean): TokenTask {
   };
 }
 
-/** Questions in a row of `length` bits that is practised on. */
+/** The number of questions in a training row of `length` bits. */
 function questions(length: number): number {
   return Math.ceil(length / 4);
 }
 
-/** Questions stand anywhere among the bits: what is asked after few of them is learned first. */
+/** A training example with questions anywhere among the bits; those after few bits are learned first. */
 function askedOften(random: Random, length: number): Example {
   expectRoom('parity', length, 2);
   const asked = new Set([length - 1, ...distinct(random, questions(length) - 1, length - 1)]);
@@ -57,10 +57,10 @@ function askedOften(random: Random, length: number): Example {
 
 /** Whether the number of ones is odd. */
 export const parity: TokenTask = oddness(false);
-/** The same, with the answer so far after each bit. */
+/** The same, with the parity so far after each bit. */
 export const paritySteps: TokenTask = oddness(true);
 
-/** After each token the intermediate result is due and is then part of the input: the next step starts from it. */
+/** An example in which the intermediate result is predicted after each token and then read, so that the next step starts from it. */
 function inSteps(tokens: readonly number[], sofar: readonly number[], length: number): Example {
   return {
     tokens: tokens.flatMap((token, i) => [token, sofar[i]!]).slice(0, length),
@@ -68,7 +68,7 @@ function inSteps(tokens: readonly number[], sofar: readonly number[], length: nu
   };
 }
 
-/** A step follows from the token that was read last, and from what was written before it. */
+/** A step follows from the last token and from the intermediate result before it. */
 function stepSources(_: readonly number[], after: number): number[] {
   return after === 0 ? [0] : [after - 1, after];
 }
@@ -86,7 +86,7 @@ const IDENTITY = PERMUTATIONS.findIndex((each) => each.every((from, to) => from 
 
 let table: Uint8Array | undefined;
 
-/** [first * 120 + second]: the permutation that two make, one after the other. Made once, when it is first asked for. */
+/** [first * 120 + second]: the product of two permutations. Computed on first use. */
 function productTable(): Uint8Array {
   if (table) return table;
   const number = new Map(PERMUTATIONS.map((each, i) => [each.join(), i]));
@@ -99,13 +99,13 @@ function productTable(): Uint8Array {
 }
 
 /**
- * Products in the permutation group S5: after each token, which permutation all so far make. Tokens are all 120 permutations, or the ten
- * that swap two things, which generate the others.
+ * Products in the permutation group S5: after each token, the product of all so far. Tokens are all 120 permutations, or the ten
+ * transpositions, which generate the group.
  */
 function products(name: string, { swapsAlone = false, written = false }): TokenTask {
   const all = PERMUTATIONS.map((_, i) => i);
   const swaps = all.filter((i) => PERMUTATIONS[i]!.filter((from, to) => from !== to).length === 2);
-  /** A part of the tokens is drawn from all permutations, the others from swaps. */
+  /** An example with a share `part` of arbitrary permutations; the other tokens are transpositions. */
   const made = (random: Random, length: number, part: number): Example => {
     const both = productTable();
     let product = IDENTITY;
@@ -130,7 +130,7 @@ function products(name: string, { swapsAlone = false, written = false }): TokenT
     chance: 1 / PERMUTATIONS.length,
     lengths: { train: 64, test: [64, 256] },
     sample: (random, length) => made(random, length, swapsAlone ? 0 : 1),
-    // Swaps among the others show what products are; each permutation is four of them at most.
+    // Training examples with transpositions, from which products are easier to learn; each permutation is a product of at most four.
     ...(!swapsAlone &&
       !written && {
         practice: (random: Random, length: number) =>
@@ -142,14 +142,14 @@ function products(name: string, { swapsAlone = false, written = false }): TokenT
 
 /** The product of permutations of five things (Merrill et al., 2024, arXiv 2404.08819). */
 export const s5: TokenTask = products('s5', {});
-/** The same with swaps of two things alone. */
+/** The same with transpositions only. */
 export const s5Swaps: TokenTask = products('s5-swaps', { swapsAlone: true });
 /** The same, with the product so far written after each permutation. */
 export const s5Steps: TokenTask = products('s5-steps', { written: true });
 
 /**
- * Nested lists of digits with the operators min, max, median and sum modulo 10; the value of the outermost is due, or, in written
- * steps, that of each list behind its end. A list takes at most `room` tokens.
+ * Nested lists of digits with the operators min, max, median and sum modulo 10; the value of the outermost list is asked for, or, with
+ * written steps, the value of each list after its end. A list takes at most `room` tokens.
  */
 function lists(written: boolean): TokenTask {
   const name = written ? 'listops-steps' : 'listops';
@@ -164,7 +164,7 @@ function lists(written: boolean): TokenTask {
     ...(!written && {
       reference: { score: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
     }),
-    // A list within has four tokens at least, and its value.
+    // An inner list has at least four tokens, and its value.
     ...(written && { most: (length: number) => Math.ceil(length / 5) + 1 }),
     sample(random, length) {
       expectRoom(name, length, 16);
@@ -185,10 +185,10 @@ function lists(written: boolean): TokenTask {
 
 /** The value of a nested expression of lists (Nangia & Bowman, 2018, arXiv 1804.06028). */
 export const listOps: TokenTask = lists(false);
-/** The same, with the values of inner lists written first. */
+/** The same, with the value of each inner list written after it. */
 export const listOpsSteps: TokenTask = lists(true);
 
-/** The tokens of a list, with the value of each list within it behind its end. */
+/** The tokens of a list, with the value of each inner list after its end. */
 function withValues(tokens: readonly number[]): number[] {
   const open: { which: number; values: number[] }[] = [];
   return tokens.flatMap((token) => {
@@ -208,7 +208,7 @@ function withValues(tokens: readonly number[]): number[] {
   });
 }
 
-/** The places of the operator and of the values of the list that ends at `after`, or just before a question there. */
+/** The positions of the operator and the values of the list that ends at `after`, or just before a question there. */
 function listSources(tokens: readonly number[], after: number): number[] {
   const places: number[] = [];
   let depth = 0;
@@ -251,13 +251,13 @@ function digit(random: Random): { tokens: number[]; value: number } {
   return { tokens: [value], value };
 }
 
-/** Steps of chained inference that are trained, and that are tested. */
+/** The most steps of chained inference in training and in tests. */
 const [LEARNED_DEPTH, DEEPEST] = [4, 6];
 
 /**
- * Chained inference: facts say that one thing leads to another, among others that lead elsewhere; from a first thing, what is reached after
- * as many of them as there are marks before it is due, said at once or with the things between as written steps. Learned with one step
- * to four, tested with one to six.
+ * Chained inference: rules say that one thing leads to another, among distractors. From a given thing, the one that is reached after
+ * a number of steps (given by marks) is asked for, at once or with the intermediate things as written steps. It is trained with 1 to
+ * 4 steps and tested with 1 to 6.
  */
 function chains(written: boolean): TokenTask {
   const things = 64;
@@ -265,15 +265,15 @@ function chains(written: boolean): TokenTask {
   const name = written ? 'inference-steps' : 'inference';
   // The number of rules is the same at every depth, so that it does not reveal the depth.
   const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
-  /** Rules among which any depth can be asked. */
+  /** The least number of rules, with which any depth can be asked. */
   const least = DEEPEST + 1;
   const most = (length: number): number => {
     expectRoom(name, length, 3 * least + tail - 1);
     return Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
   };
-  /** Rules, and questions of these depths as far as there is room for them. */
+  /** Rules, and as many questions of these depths as fit. */
   const ask = (random: Random, length: number, rules: number, depths: Iterable<number>): Example => {
-    // Every thing leads to one other at most, so that there is one answer; the chain is a part of a longer path.
+    // Each thing leads to at most one other, so the answer is unique; the chain is a part of a longer path.
     const path = distinct(random, rules + 1, things);
     const pairs = path.slice(1).map((to, i) => [path[i]!, to] as const);
     const all = [...random.permutation(rules)].flatMap((i) => [rule, ...pairs[i]!]);
@@ -305,7 +305,7 @@ function chains(written: boolean): TokenTask {
     lengths: { train: 96, test: [96, 192] },
     most: (length) => Math.ceil(length / 2),
     sample: (random, length) => once(random, length, 1 + random.below(LEARNED_DEPTH)),
-    // Many questions about few rules, most of few steps: one answer in a long text teaches little.
+    // Many questions about few rules, most of few steps, since one answer in a long text is a weak training signal.
     practice(random, length) {
       if (random.below(4) === 0) return once(random, length, 1 + random.below(LEARNED_DEPTH));
       const rules = least + random.below(most(length) - least + 1);
@@ -323,7 +323,7 @@ function chains(written: boolean): TokenTask {
   };
 }
 
-/** What follows from facts by several steps. */
+/** Chained inference, answered at once. */
 export const inference: TokenTask = chains(false);
 /** The same, with each step written. */
 export const inferenceSteps: TokenTask = chains(true);

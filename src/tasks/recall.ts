@@ -7,7 +7,7 @@ const HALF = VOCABULARY / 2;
 
 /**
  * Multi-query associative recall in Zoology's setting: pairs of keys and values come first, then each key once more among
- * random tokens, more often early than late; after a key the model has to predict its value, and the input has a random token there.
+ * random tokens, more often early than late. After a repeated key the model has to predict its value; the input has a random token there.
  */
 export function mqar(pairs: number): TokenTask {
   return {
@@ -22,7 +22,7 @@ export function mqar(pairs: number): TokenTask {
       expectRoom(this.name, length, 4 * pairs);
       return associations(random, pairs, length, HALF);
     },
-    // Fewer pairs, as a part of Zoology's examples have, and now and then keys and values out of a few: what to do is found on them first.
+    // Fewer pairs, as in a part of Zoology's examples, and sometimes keys and values from a small range, on which the lookup is learned first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
       const count = random.below(2) === 0 ? pairs : Math.floor(pairs ** random.uniform());
@@ -33,7 +33,7 @@ export function mqar(pairs: number): TokenTask {
 
 /** Keys are drawn from the first `among` keys, values from the first `among` values. */
 function associations(random: Random, count: number, length: number, among: number): Example {
-  // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
+  // Keys are below HALF, values from HALF on; token 0 is neither, and random tokens can be any.
   const keys = distinct(random, count, Math.min(among, HALF - 1)).map((key) => key + 1);
   const values = distinct(random, count, among).map((value) => HALF + value);
   const tokens = new Array<number>(length);
@@ -51,14 +51,14 @@ function associations(random: Random, count: number, length: number, among: numb
   return { tokens, answers: answers.sort((a, b) => a.after - b.after) };
 }
 
-/** Different slots, near ones likelier: the density falls as the inverse of the place, where Zoology has the power -0.99. */
+/** Distinct slots with a preference for near ones: the density is proportional to 1 / slot; Zoology uses the power -0.99. */
 function powerLawSlots(random: Random, count: number, slots: number): number[] {
   const taken = new Uint8Array(slots);
   const list: number[] = [];
   while (list.length < count) {
     const place = Math.exp(random.uniform() * Math.log(slots + 1)) - 1;
     let slot = Math.min(slots - 1, Math.floor(place));
-    // Behind a slot that is taken comes the next free one.
+    // A taken slot is replaced by the next free one.
     while (taken[slot]) slot = (slot + 1) % slots;
     taken[slot] = 1;
     list.push(slot);
@@ -66,7 +66,7 @@ function powerLawSlots(random: Random, count: number, slots: number): number[] {
   return list;
 }
 
-/** Selective copying: data tokens scattered among noise, to be repeated in their order at the end. */
+/** Selective copying: data tokens among noise are to be repeated in order at the end. */
 export const selectiveCopying: TokenTask = {
   name: 'selective-copying',
   about: '16 tokens strewn among noise are copied in their order',
@@ -79,7 +79,7 @@ export const selectiveCopying: TokenTask = {
     expectRoom(this.name, length, 2 * COPIED + 1);
     return strewnTokens(random, length, COPIED, length - COPIED);
   },
-  // Fewer tokens, and in a shorter stretch before the question: the order of what stands closely is learned first, and then what to skip.
+  // Fewer tokens in a shorter span before the question: order is learned first on dense tokens, then skipping noise.
   practice(random, length) {
     expectRoom(this.name, length, 2 * COPIED + 1);
     const count = random.below(2) === 0 ? COPIED : 1 + random.below(COPIED);
@@ -90,7 +90,7 @@ export const selectiveCopying: TokenTask = {
 
 const COPIED = 16;
 
-/** `count` tokens within the last `within` before the question. 0 is noise, 1 asks for the copy, the 16 others are data. */
+/** `count` tokens within the last `within` before the question. Token 0 is noise, 1 asks for the copy, the 16 others are data. */
 function strewnTokens(random: Random, length: number, count: number, within: number): Example {
   const body = length - COPIED;
   const tokens = new Array<number>(length + 1).fill(0);
@@ -107,7 +107,7 @@ function strewnTokens(random: Random, length: number, count: number, within: num
   );
 }
 
-/** Induction: a mark occurs twice; after the second one, the token that followed the first is due. */
+/** Induction: a mark occurs twice; after the second one, the answer is the token that followed the first. */
 export const induction: TokenTask = {
   name: 'induction',
   about: 'what stood behind a mark is said when the mark comes again',
@@ -151,7 +151,7 @@ export const passkey: TokenTask = {
   },
 };
 
-/** As many entries as there is room for, a name of two parts with a number of four digits each; one name is asked for. */
+/** Phone book: as many entries as fit, each a name of two parts and a number of four digits; the number of one name is asked for. */
 export const phonebook: TokenTask = {
   name: 'phonebook',
   about: 'a phone book is read; the number of one of its names is asked for',
@@ -178,20 +178,20 @@ export const phonebook: TokenTask = {
 };
 
 interface FactOptions {
-  /** So many facts were said before with another value: the last counts. */
+  /** The number of facts that were given before with another value; the last value counts. */
   readonly rewritten?: number;
-  /** Without marks a fact is a key and its value alone, and as many others are said that nobody asks for: nothing tells which will be. */
+  /** Whether a mark precedes each fact. Without marks, as many other facts are given that are never asked for, so that nothing tells which ones will be. */
   readonly marked?: boolean;
 }
 
 /**
- * Facts strewn over a long text of other tokens: a fact is a mark, a key and a value; at the end all keys are asked for in
+ * Facts scattered over a long text of other tokens: a fact is a mark, a key and a value; at the end all keys are asked for in
  * another order.
  */
 export function multiKeyRecall(facts: number, { rewritten = 0, marked = true }: FactOptions = {}): TokenTask {
   const keys = 256;
   const values = 256;
-  // 0: a fact begins, 1: a question; then keys, values, and 64 tokens of text.
+  // Token 0 marks a fact, 1 a question; then come keys, values, and 64 tokens of text.
   const text = 2 + keys + values;
   const width = marked ? 3 : 2;
   const others = marked ? 0 : facts;

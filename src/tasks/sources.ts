@@ -1,4 +1,4 @@
-/** Where a model draws its steps from: which share of a step's sources lies on what it follows from. */
+/** Attribution of written steps: the share of a step's attribution on the tokens from which it follows. */
 import { type Device, int64, type Program } from '../engine/index.js';
 import { attributionProgram } from '../inspect/index.js';
 import type { Model } from '../models/index.js';
@@ -6,13 +6,13 @@ import { Random } from '../nn/index.js';
 import type { Score } from './task.js';
 import type { TokenTask } from './tokens.js';
 
-/** Steps that are looked into: each takes a backward pass. */
+/** The number of analysed steps; each takes a backward pass. */
 const STEPS = 12;
 
 /**
- * Gradient x input, as `LanguageModel.trace` tells it, by size: how much of it falls on the tokens of `task.sources`, on the mean over steps.
- * Were all tokens alike, it would be their share of the text. All of the steps stand at one place, that of a step of the first example, since
- * some devices compile a program for each length.
+ * The share of absolute gradient x input, as in `LanguageModel.trace`, on the tokens of `task.sources`, averaged over steps.
+ * If all tokens had the same attribution, it would be their share of the text. All steps are at the same position, that of a step of the first
+ * example, since some devices compile a program for each length.
  */
 export async function sourceShare(
   task: Pick<TokenTask, 'sample' | 'sources'>,

@@ -1,6 +1,6 @@
 /**
- * Speech: digits that espeak-ng says in many voices, at 8 kHz as a telephone has it; tested on voices that were not learned from, and on
- * the recordings of a person that asterisk-core-sounds has.
+ * Speech: digits spoken by espeak-ng in many voices, at the telephone rate of 8 kHz; tested on unseen voices and on
+ * the recordings of a person from asterisk-core-sounds.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { evaluateExamples, type Labelled, soundData, TRAINING_DEFAULTS } from '.
 import { ACCURACY, expectOwnLength, type Task, type Trained } from './task.js';
 
 const RATE = 8000;
-/** Samples: silence is cut off, and what is left is as long as this at least. */
+/** The least number of samples after silence is trimmed. */
 const LEAST = 128;
 
 const WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'];
@@ -23,16 +23,16 @@ const LEARNED = ['m1', 'm2', 'm3', 'm5', 'm6', 'f1', 'f2', 'f4'];
 const UNHEARD = ['m4', 'm7', 'f3'];
 const RECORDINGS = '/usr/share/asterisk/sounds/en_US_f_Allison/digits';
 
-/** How a voice is heard: in frames as their energies by bands, or as the samples are. */
+/** How a voice is encoded: as frames of band energies, or as raw samples. */
 interface Hearing {
   readonly name: string;
   readonly as: string;
   readonly reads: Pick<SoundsConfig, 'frame' | 'hop' | 'features' | 'mels'>;
-  /** Frames of an example, of more than a second together. */
+  /** Frames of an example, together more than a second. */
   readonly positions: number;
 }
 
-/** Digits told from their spectra. */
+/** Classification of digits from their spectra. */
 export const spokenDigits: Task = speech({
   name: 'spoken-digits',
   as: 'energies of 32 bands, every 16 ms',
@@ -40,7 +40,7 @@ export const spokenDigits: Task = speech({
   positions: 64,
 });
 
-/** Digits told from samples. */
+/** Classification of digits from raw samples. */
 export const spokenDigitsRaw: Task = speech({
   name: 'spoken-digits-raw',
   as: '32 samples at a time, as they are',
@@ -78,7 +78,7 @@ function speech({ name, as, reads, positions }: Hearing): Task {
   };
 }
 
-/** The share of sounds whose class is told, heard for so many frames. */
+/** The accuracy of classifying sounds, with `positions` frames each. */
 export async function soundsTold(
   { model, weights, device }: Trained,
   sounds: readonly Labelled<Sound>[],
@@ -90,7 +90,7 @@ export async function soundsTold(
   return { value: measures!.accuracy!, answers: tokens };
 }
 
-/** All digits by these voices in all accents, so many times each: faster or slower, higher or lower. Throws `DataError` without espeak-ng. */
+/** Synthesizes all digits with these voices in all accents, `times` times each with varying speed and pitch. Throws `DataError` without espeak-ng. */
 async function spoken(voices: readonly string[], times: number): Promise<Labelled<Sound>[]> {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-speech-'));
   const random = new Random(voices.length);
@@ -129,7 +129,7 @@ async function spoken(voices: readonly string[], times: number): Promise<Labelle
   return sounds;
 }
 
-/** The recordings of a person, where they are installed. */
+/** The recordings of a person, if they are installed. */
 async function recordings(): Promise<Labelled<Sound>[]> {
   const read = await Promise.allSettled(WORDS.map((_, label) => readSound(join(RECORDINGS, `${label}.wav`))));
   return read.flatMap((result, label) =>
@@ -137,11 +137,11 @@ async function recordings(): Promise<Labelled<Sound>[]> {
   );
 }
 
-/** At 8 kHz, with its silence cut off and as loud as all others. */
+/** Resamples to 8 kHz, trims silence, and normalizes the loudness. */
 export function telephone({ rate, samples }: Sound): Sound {
   const step = rate / RATE;
   const heard = Float32Array.from({ length: Math.floor(samples.length / step) }, (_, i) => {
-    // The mean of the samples around: what lies above 4 kHz would fold back.
+    // The mean over the interval is a low-pass filter, since frequencies above 4 kHz would alias.
     const [from, to] = [Math.floor(i * step), Math.max(Math.floor(i * step) + 1, Math.floor((i + 1) * step))];
     let sum = 0;
     for (let at = from; at < to; at++) sum += samples[at]!;

@@ -1,29 +1,29 @@
 /**
- * Tasks compare designs: each has a name, data, a metric, the score of guessing, and a published score. A task is
- * prepared before a model is trained on it: then its data is there, and it says what a model of it reads, what it learns from, and how
- * well it does.
+ * Tasks compare designs: each has a name, data, a metric, the chance level, and a published score. A task is
+ * prepared before a model is trained on it: this loads the data, and returns the model's input, the training data
+ * and the scoring function.
  */
 import type { Device, Program } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { ModalityConfig, Model } from '../models/index.js';
 import type { DataSource } from '../train/index.js';
 
-/** What a score is: a share of right answers, or an error. */
+/** The kind of a score, and whether more or less is better. */
 export interface Measure {
   readonly name: 'accuracy' | 'bits/byte' | 'squared error' | 'chrF' | 'area under ROC';
   readonly better: 'more' | 'less';
 }
 
-/** The share of right answers. */
+/** The share of correct answers. */
 export const ACCURACY: Measure = { name: 'accuracy', better: 'more' };
 
-/** A score for a person: `98.8 %`, `0.0123`. */
+/** Formats a score: `98.8 %`, `0.0123`. */
 export function scoreText({ name }: Measure, score: number): string {
   if (name !== 'accuracy') return String(Number(score.toPrecision(3)));
   return `${(100 * score).toFixed(score > 0 && score < 0.001 ? 3 : 1)} %`;
 }
 
-/** Throws `ConfigError` where examples of another length are asked for than the only one that a task has. */
+/** Throws `ConfigError` if another length is requested for a task with a single length. */
 export function expectOwnLength(name: string, own: number, length = own): void {
   if (length === own) return;
   throw new ConfigError(
@@ -34,34 +34,34 @@ export function expectOwnLength(name: string, own: number, length = own): void {
 /** A task: its data, its metric, and the score of guessing. */
 export interface Task {
   readonly name: string;
-  /** What is asked, in a line for a person. */
+  /** A one-line description. */
   readonly about: string;
-  /** Whose task it is, or where its data comes from. */
+  /** The publication of the task, or the source of its data. */
   readonly source: string;
   readonly measure: Measure;
-  /** The score of somebody who guesses as well as can be without reading. */
+  /** The chance level: the best score without reading the input. */
   readonly chance?: number;
-  /** Positions that an example has when a model is trained, and when it is tested. */
+  /** Lengths of examples in positions, for training and tests. */
   readonly lengths: { readonly train: number; readonly test: readonly number[] };
-  /** A score that others published, and for what. */
+  /** A published score, and what it was measured on. */
   readonly reference?: { readonly score: number; readonly of: string };
   /**
-   * The task with its data at hand, in examples of `length` positions (the task's own by default). Throws `DataError` for data that is
-   * not there, with what brings it, and `ConfigError` for a length without room, or another one than a task has alone.
+   * Loads the data, for examples of `length` positions (default: the task's own). Throws `DataError` if the data are not
+   * installed, with the command that installs them, and `ConfigError` for a length that the task does not support.
    */
   prepare(length?: number): Promise<PreparedTask>;
 }
 
-/** A task with its data at hand: what a model of it reads, learns from, and is scored by. */
+/** A task with its data loaded. */
 export interface PreparedTask {
-  /** What a model of it reads: tokens below a number, or what the `input` of a config says. */
+  /** The model's input: tokens of a vocabulary, or the `input` of a config. */
   readonly reads: { readonly vocabulary: number } | ModalityConfig;
-  /** Positions of a training example. */
+  /** Length of a training example in positions. */
   readonly sequence: number;
   readonly data: DataSource;
-  /** What simple methods reach, by their names. */
+  /** Scores of simple methods by name. */
   readonly baselines?: Readonly<Record<string, number>>;
-  /** Scores on held-out data, one after the other, each with a label such as `65,536 tokens`. */
+  /** Yields scores on held-out data, each with a label such as `65,536 tokens`. */
   score(trained: Trained, options: ScoreOptions): AsyncIterable<Score>;
 }
 
@@ -72,12 +72,12 @@ export interface Trained {
   readonly device: Device;
 }
 
-/** How thoroughly a model is scored. */
+/** Options of scoring. */
 export interface ScoreOptions {
-  /** Examples of each kind, where a task makes them. */
+  /** Number of examples of each kind, for generated examples. */
   readonly count: number;
   readonly seed: number;
-  /** The longest examples that are tested. */
+  /** The largest length to test. */
   readonly longest?: number;
 }
 
@@ -85,6 +85,6 @@ export interface ScoreOptions {
 export interface Score {
   readonly of: string;
   readonly value: number;
-  /** Of a share of right answers: how many there were. */
+  /** For an accuracy: the number of answers. */
   readonly answers?: number;
 }

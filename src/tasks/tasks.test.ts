@@ -1,4 +1,4 @@
-/** Tasks: answers are right by another reading of the same tokens; a model learns one, and is tested alike at once and as a stream. */
+/** Tasks: answers equal those of independent solvers; a model learns a task, and its score is the same at once and as a stream. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { said } from './tokens.js';
 const here = mkdtempSync(join(tmpdir(), 'heddle-tasks-'));
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 
-/** What is to be said after the tokens so far, worked out otherwise than the task does. */
+/** Independent solvers: the answer after the tokens so far. */
 const SOLVERS: Record<string, (read: readonly number[]) => number> = {
   mqar(read) {
     return read[read.indexOf(read.at(-1)!) + 1]!;
@@ -50,7 +50,7 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
     return 3 + (read.filter((token) => token === 1).length % 2);
   },
   s5(read) {
-    // Things are moved one permutation after the other; the number of a permutation is its place among all that occur as tokens.
+    // The permutations are applied one after the other; the number of a permutation is its index in `PERMUTATIONS`.
     const at = (number: number): number[] => PERMUTATIONS[number]!;
     const made = read.reduce((things, token) => at(token).map((from) => things[from]!), [0, 1, 2, 3, 4]);
     return PERMUTATIONS.findIndex((each) => each.join() === made.join());
@@ -78,7 +78,7 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
     return stack[0]!.values[0]!;
   },
   inference(read) {
-    // As many steps as there are marks, from the thing behind them.
+    // As many steps as there are marks, starting from the thing after them.
     const depth = marksBefore(read, read.length - 2);
     let at = read.at(-2)!;
     for (let i = 0; i < depth; i++) at = rulesIn(read).get(at)!;
@@ -92,7 +92,7 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
   },
 };
 
-/** Marks of a question that stand one beside the other before a place. */
+/** The number of consecutive question marks before a position. */
 function marksBefore(read: readonly number[], place: number): number {
   let first = place;
   while (read[first - 1] === 65) first--;
@@ -103,7 +103,7 @@ function rulesIn(read: readonly number[]): Map<number, number> {
   return new Map(read.flatMap((token, i) => (token === 64 ? [[read[i + 1]!, read[i + 2]!] as const] : [])));
 }
 
-/** In the order of the task: the largest thing is put into each place of the permutations without it. */
+/** In the order of the task: the largest thing is inserted at each position of the permutations without it. */
 const PERMUTATIONS: number[][] = (() => {
   let all: number[][] = [[]];
   for (let size = 1; size <= 5; size++) {
@@ -114,7 +114,7 @@ const PERMUTATIONS: number[][] = (() => {
   return all;
 })();
 
-/** The list that ends last, without the values that stand written behind the ends of lists in it. */
+/** The list that ends last, without the values written after the inner lists. */
 function lastList(read: readonly number[]): number[] {
   const bare = read.filter((token, i) => !(token < 10 && read[i - 1] === 14));
   const end = bare.lastIndexOf(14);
@@ -128,7 +128,7 @@ function lastList(read: readonly number[]): number[] {
 
 function solve(task: TokenTask, read: readonly number[]): number {
   if (task.name === 'listops-steps') return SOLVERS.listops!(lastList(read));
-  // What was reached stands written behind every step.
+  // The intermediate result is written after every step.
   if (task.name === 'parity-steps' || task.name === 's5-steps')
     return SOLVERS[task.name.split('-')[0]!]!(read.filter((_, i) => i % 2 === 0));
   return (SOLVERS[task.name] ?? SOLVERS[task.name.split('-')[0]!])!(read);
@@ -162,7 +162,7 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
       for (const { after, token } of answers) {
         const read = tokens.slice(0, after + 1);
         expect(solve(task, read)).toBe(token);
-        // What a step follows from says the answer, and stands once.
+        // The sources of a step determine the answer, without duplicates.
         if (task.sources) expect(tokens[task.sources(read, after).at(-1)!]).toBe(token);
       }
     }
@@ -183,7 +183,7 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
 describe('written steps', () => {
   test('follow from their sources alone', () => {
     const random = new Random(8);
-    /** The answer by the tokens of the sources, in their order. */
+    /** The answer computed from the tokens of the sources, in order. */
     const follows: Record<string, (sources: readonly number[]) => number> = {
       'parity-steps': (sources) => 3 + (sources.filter((token) => token === 1 || token === 4).length % 2),
       's5-steps': SOLVERS.s5!,
@@ -203,7 +203,7 @@ describe('written steps', () => {
     }
   });
 
-  /** Says what follows from what it has read, and something else at its first answer. */
+  /** A reader that answers correctly from what it has read; with `wrong`, its first answer is wrong. */
   const follower = (next: (read: readonly number[]) => number, wrong: boolean) => {
     const read: number[] = [];
     let answers = 0;
@@ -214,28 +214,31 @@ describe('written steps', () => {
   };
   const NEXT: Record<string, (read: readonly number[]) => number> = {
     'inference-steps': (read) => solve(taskNamed('inference-steps'), read) ?? 0,
-    // The bit that was read last, and the step that was written before it.
+    // The last bit, and the step written before it.
     'parity-steps': (read) => 3 + ((read.at(-1)! + (read.at(-2) === 4 ? 1 : 0)) % 2),
   };
   const taskNamed = (name: string): TokenTask => TOKEN_TASKS.find((task) => task.name === name)!;
 
-  test.each(Object.keys(NEXT))('who is wrong in the first step of %s is wrong at the end', async (name) => {
-    const random = new Random(6);
-    for (let i = 0; i < 8; i++) {
-      const task = taskNamed(name);
-      const { sample } = task.tests?.[3] ?? task;
-      const example = sample.call(task, random, task.lengths.train);
-      expect(await answersIn(example, follower(NEXT[name]!, false), true)).toEqual([true]);
-      expect(await answersIn(example, follower(NEXT[name]!, true), true)).toEqual([false]);
-      // With the right steps before it, the last answer says nothing of the first.
-      const told = await answersIn(example, follower(NEXT[name]!, true));
-      expect([told[0], told.at(-1)]).toEqual([false, true]);
-    }
-  });
+  test.each(Object.keys(NEXT))(
+    'an error in the first step of %s makes the last answer wrong',
+    async (name) => {
+      const random = new Random(6);
+      for (let i = 0; i < 8; i++) {
+        const task = taskNamed(name);
+        const { sample } = task.tests?.[3] ?? task;
+        const example = sample.call(task, random, task.lengths.train);
+        expect(await answersIn(example, follower(NEXT[name]!, false), true)).toEqual([true]);
+        expect(await answersIn(example, follower(NEXT[name]!, true), true)).toEqual([false]);
+        // If the right steps are read, the last answer does not depend on the first.
+        const told = await answersIn(example, follower(NEXT[name]!, true));
+        expect([told[0], told.at(-1)]).toEqual([false, true]);
+      }
+    },
+  );
 });
 
-test('steps that a model writes are the same in whole examples and token by token', async () => {
-  // Steps that nobody learned, so that nearly all of them are wrong, and change what follows.
+test('a model writes the same steps in whole examples and token by token', async () => {
+  // An untrained model writes mostly wrong steps, which affect the following ones.
   const guess: TokenTask = {
     ...{ name: 'guess', about: '', source: '', vocabulary: 3, chance: 1 / 3 },
     lengths: { train: 16, test: [16] },
@@ -254,7 +257,7 @@ test('steps that a model writes are the same in whole examples and token by toke
     tinyConfig({ pattern: 'M-*-', vocabSize: 3, ropeTheta: 100, eosTokenId: undefined }),
   );
   const weights = initialWeights(parametersOf(model), 1);
-  // New layers say little: what is said would hang on the last token alone.
+  // Scaled up, since the output of an untrained model depends almost only on the last token.
   for (const [name, { data }] of weights)
     if (name.includes('o_proj') || name.includes('out_proj'))
       for (let i = 0; i < data.length; i++) (data as Float32Array)[i]! *= 30;
@@ -266,7 +269,7 @@ test('steps that a model writes are the same in whole examples and token by toke
   await device.dispose();
 });
 
-/** The third token from the end is asked for, behind a mark. */
+/** The answer after a mark is the third token from the end. */
 const echo: TokenTask = {
   name: 'echo',
   about: '',
@@ -281,7 +284,7 @@ const echo: TokenTask = {
   },
 };
 
-test('a small model learns a small task, and is as good at once as read as a stream', async () => {
+test('a small model learns a small task, and has the same score at once and as a stream', async () => {
   const device = await openDevice('cpu', { threads: 1 });
   const model = hybridModel(
     tinyConfig({ pattern: 'M-*-', vocabSize: 9, ropeTheta: 100, eosTokenId: undefined }),

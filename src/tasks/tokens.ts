@@ -12,7 +12,7 @@ import { ACCURACY, type Task } from './task.js';
 export interface Example {
   /** Ids below the task's vocabulary. */
   readonly tokens: readonly number[];
-  /** What is to be said by a model that has read the tokens up to the one at `after`, in that order. */
+  /** The answers, in order of position: the next token that a model should predict after the token at `after`. */
   readonly answers: readonly { readonly after: number; readonly token: number }[];
 }
 
@@ -20,27 +20,27 @@ export interface Example {
 export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'lengths' | 'reference'> {
   readonly vocabulary: number;
   readonly chance: number;
-  /** An example of exactly `length` tokens. Throws `ConfigError` where the length has no room for one. */
+  /** Generates an example of exactly `length` tokens. Throws `ConfigError` if the length is too small. */
   sample(random: Random, length: number): Example;
-  /** How many answers an example has at most, where that differs from example to example. */
+  /** The most answers of an example, if the number varies. */
   most?(length: number): number;
   /**
-   * Whether the answers before the last are steps towards it. A model that is tested writes them itself, each behind those that it wrote
+   * Whether the answers before the last are steps towards it. In a test the model writes them itself, each after those that it wrote
    * before, and only its last answer is scored.
    */
   readonly written?: boolean;
-  /** Tests of other examples than those of `sample`, at the length that is trained. */
+  /** Additional tests with other examples, at the training length. */
   readonly tests?: readonly { readonly of: string; readonly sample: TokenTask['sample'] }[];
   /** Positions of the tokens that determine the answer after position `after`, if there are only a few. */
   sources?(tokens: readonly number[], after: number): readonly number[];
-  /** What a model learns from, where that is not the same: easier examples among others, with no more answers. */
+  /** The training examples, if they differ from `sample`: a mixture with easier ones, with no more answers. */
   practice?(random: Random, length: number): Example;
 }
 
-/** Tokens that a test of one length reads at most, in whole examples: of long ones a few are read. */
+/** The most tokens of a test of one length, in whole examples; long examples are therefore few. */
 const MOST_TESTED = 2 ** 22;
 
-/** A task of tokens among all tasks. */
+/** Adapts a token task to the interface `Task`. */
 export function tokenTask(task: TokenTask): Task {
   return {
     ...task,
@@ -67,7 +67,7 @@ export function tokenTask(task: TokenTask): Task {
   };
 }
 
-/** An example whose answers are among its tokens, at these positions: each has to be predicted before it is read. */
+/** An example whose answers are its own tokens at these positions, each to be predicted before it is read. */
 export function said(tokens: readonly number[], places: readonly number[]): Example {
   return {
     tokens: tokens.slice(0, -1),
@@ -75,7 +75,7 @@ export function said(tokens: readonly number[], places: readonly number[]): Exam
   };
 }
 
-/** `count` different numbers below `limit`, in random order. */
+/** `count` distinct random numbers below `limit`, in random order. */
 export function distinct(random: Random, count: number, limit: number): number[] {
   const chosen = new Set<number>();
   // Floyd's algorithm: as many draws as numbers, however large the limit.
@@ -88,8 +88,8 @@ export function distinct(random: Random, count: number, limit: number): number[]
 }
 
 /**
- * The places of the fact of three tokens that a step follows from: its mark, what it is about, and what is said of that. A step begins at what
- * was reached at `after`; behind a question, at what is asked there.
+ * The positions of the three tokens of the fact from which a step follows: its mark, its subject and its object. The subject is the
+ * intermediate result at `after`, or after a question the token that is asked about.
  */
 export function placesOfFact(
   tokens: readonly number[],
@@ -101,7 +101,7 @@ export function placesOfFact(
   return [at, at + 1, at + 2];
 }
 
-/** Throws `ConfigError` for an example of fewer tokens than it takes. */
+/** Throws `ConfigError` if `length` is below `least`. */
 export function expectRoom(name: string, length: number, least: number): void {
   if (length >= least) return;
   throw new ConfigError(`${name} needs ${least} tokens at least, and ${length} were asked for`);

@@ -1,7 +1,7 @@
 /**
  * BLEU and chrF of a whole corpus, as sacrebleu defines them (Post, 2018, arXiv 1804.08771): BLEU of up to four words (Papineni et al.,
  * 2002) by the tokenizer of WMT's mteval-v13a with exponential smoothing, and chrF2 of up to six characters without spaces (Popović, 2015).
- * Both are from 0 to 100. `references` has one list or several, each as long as `translations`.
+ * Both range from 0 to 100. `references` has one or several lists, each as long as `translations`.
  */
 
 /** BLEU of a corpus, from 0 to 100. */
@@ -15,7 +15,7 @@ export function bleu(translations: readonly string[], references: readonly (read
     const words = tokens13a(translation);
     const told = references.map((list) => tokens13a(list[i]!));
     length += words.length;
-    // Of two equally near, the shorter one.
+    // Of two lengths at the same distance, the shorter one.
     const [nearest] = told
       .map((reference) => reference.length)
       .sort((a, b) => Math.abs(a - words.length) - Math.abs(b - words.length) || a - b);
@@ -31,7 +31,7 @@ export function bleu(translations: readonly string[], references: readonly (read
   if (length === 0 || all[3] === 0 || right[0] === 0) return 0;
   let [smoothing, sum] = [1, 0];
   for (let order = 0; order < 4; order++) {
-    // A precision of 0 counts half as much as the one before it would have with one right.
+    // Exponential smoothing: each precision of 0 is replaced by 1 / (2^k count), with k zeros so far.
     if (right[order] === 0) smoothing *= 2;
     const precision = right[order] === 0 ? 1 / (smoothing * all[order]!) : right[order]! / all[order]!;
     sum += Math.log(precision);
@@ -57,7 +57,7 @@ export function chrF(translations: readonly string[], references: readonly (read
   return 100 * fScore(totals);
 }
 
-/** By order: right ones, those of the translation, those of the reference. */
+/** Counts by order: matches, n-grams of the translation, n-grams of the reference. */
 type Counts = [number, number, number][];
 
 function emptyCounts(): Counts {
@@ -73,7 +73,7 @@ function characterCounts(own: readonly string[], reference: readonly string[]): 
   });
 }
 
-/** The F score of mean precision and mean recall, over the orders that both texts are long enough for. */
+/** The F score of mean precision and mean recall, over the orders for which both texts are long enough. */
 function fScore(counts: Counts): number {
   const known = counts.filter(([, own, reference]) => own > 0 && reference > 0);
   if (known.length === 0) return 0;
@@ -93,7 +93,7 @@ function countsOf(parts: readonly string[], order: number): Map<string, number> 
   return counts;
 }
 
-/** Words as mteval-v13a has them: signs stand apart, but for points and commas within numbers. */
+/** The tokenizer of mteval-v13a: punctuation is separated, except points and commas within numbers. */
 function tokens13a(text: string): string[] {
   const plain = text
     .replaceAll('<skipped>', '')

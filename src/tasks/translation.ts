@@ -10,11 +10,11 @@ import { bleu, chrF } from './translation-scores.js';
 
 const [SEPARATOR, END] = [256, 257];
 const VOCABULARY = 258;
-/** Bytes of a verse in both languages, at most. */
+/** The most bytes of a verse in both languages. */
 const LONGEST = 512;
 /**
- * Entries from Matthew to 1 Corinthians, where both editions count chapters and verses alike: two headings, and of each book one for
- * itself, one for each of its chapters, and its verses.
+ * The entries from Matthew to 1 Corinthians, for which both editions number chapters and verses alike: two headings, and for each book one
+ * entry for itself, one for each chapter, and its verses.
  */
 const ENTRIES = 2 + 7 + (28 + 16 + 24 + 21 + 28 + 16 + 16) + (1071 + 678 + 1151 + 879 + 1007 + 433 + 437);
 
@@ -58,7 +58,7 @@ export const verses: Task = {
   },
 };
 
-/** What a model writes behind the sources of these pairs. */
+/** Translates the sources of these pairs with a model. */
 export async function translated(
   { model, weights, device }: Trained,
   pairs: readonly EncodedPair[],
@@ -82,13 +82,13 @@ export async function translated(
   }
 }
 
-/** A pair as bytes: the source, a mark, the target, and its end. */
+/** Encodes a pair as bytes: the source, a separator, the target, and an end token. */
 export function encoded({ source, target }: { source: string; target: string }): EncodedPair {
   const before = [...Buffer.from(source), SEPARATOR];
   return { tokens: Int32Array.from([...before, ...Buffer.from(target), END]), prefix: before.length };
 }
 
-/** The verses of an edition, by their entries. */
+/** The verses of an edition, by entry. */
 async function versesOf(debian: string, module: string): Promise<string[]> {
   const folder = `/usr/share/sword/modules/texts/ztext/${module}`;
   const read = (ending: string): Promise<Buffer> => debianFile('verses', debian, `${folder}/nt.${ending}`);
@@ -96,8 +96,8 @@ async function versesOf(debian: string, module: string): Promise<string[]> {
 }
 
 /**
- * The text of each of the first entries of a module of the SWORD project, driver zText: `.bzv` has the block, the place in it and the size
- * of each entry, `.bzs` the place and the sizes of each block in `.bzz`, which zlib has packed.
+ * The texts of the first entries of a module of the SWORD project, driver zText: `.bzv` has the block, offset and size
+ * of each entry, `.bzs` the offset and sizes of each zlib-compressed block in `.bzz`.
  */
 export function zTexts(places: Buffer, blocks: Buffer, packed: Buffer, entries: number): string[] {
   const unpacked = Array.from({ length: blocks.length / 12 }, (_, i) => {
@@ -114,7 +114,7 @@ export function zTexts(places: Buffer, blocks: Buffer, packed: Buffer, entries: 
   });
 }
 
-/** Without the marks of OSIS, notes and headings. */
+/** Removes OSIS markup, notes and headings. */
 function plainText(osis: string): string {
   return osis
     .replace(/<(note|title)\b[^>]*>.*?<\/\1>/gs, ' ')

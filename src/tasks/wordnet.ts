@@ -1,17 +1,17 @@
 /**
- * Questions of several steps over WordNet: facts of what is a kind of what stand in the text, and what is some steps up is asked for. Nouns
- * have other names in each example, so that what is asked for is not known from others.
+ * Questions of several steps over WordNet: facts of the form "a is a kind of b" are in the text, and the noun several steps up is asked
+ * for. Nouns have random names in each example, so that the answer cannot be memorized.
  */
 import { DataError } from '../errors.js';
 import { packageFile } from './data.js';
 import type { Task } from './task.js';
 import { distinct, expectRoom, placesOfFact, said, type TokenTask, tokenTask } from './tokens.js';
 
-/** Nouns that take part: those nearest to the root. */
+/** The number of nouns, which are those nearest to the root. */
 const NOUNS = 4096;
 const [IS_A, QUESTION, END] = [NOUNS, NOUNS + 1, NOUNS + 2];
 
-/** What is asked `steps` up from a noun: said at once, or with the nouns between as written steps. */
+/** The task of finding the noun `steps` up: at once, or with the nouns between as written steps. */
 export function wordnetKinds(steps: number, { written = false } = {}): Task {
   const task: Omit<TokenTask, 'sample'> = {
     name: `wordnet-${steps}${written ? '-steps' : ''}`,
@@ -27,7 +27,7 @@ export function wordnetKinds(steps: number, { written = false } = {}): Task {
         placesOfFact(tokens, after, { mark: IS_A, question: QUESTION }),
     }),
   };
-  // Behind the facts: the question of three tokens, and what is said.
+  // After the facts come the question of three tokens and the answers.
   const tail = 3 + (written ? steps : 1);
   const of = (above: Int32Array): Task =>
     tokenTask({ ...task, sample: (random, length) => ask(above, random, length) });
@@ -68,7 +68,7 @@ export function wordnetKinds(steps: number, { written = false } = {}): Task {
   };
 }
 
-/** For each of the nouns nearest to the root, level by level, the number of what it is a kind of; -1 for the root. */
+/** For each of the nouns nearest to the root, level by level, the number of its parent; -1 for the root. */
 export function nounsAbove(text: string): Int32Array {
   const kinds = new Map<string, string[]>();
   let root: string | undefined;
