@@ -6,6 +6,7 @@
 import { GGMLQuantizationType, gguf, parseGgufShardFilename } from '@huggingface/gguf';
 import { type OpenedFile, openFile, statsOf } from '#platform';
 import { CheckpointError } from './errors.js';
+import { reasonOf } from './platform/unreadable.js';
 
 /** The metadata of a GGUF file by its keys, such as `general.architecture`. */
 export type GgufMetadata = Readonly<Record<string, unknown>>;
@@ -40,7 +41,9 @@ const headers = new Map<string, { readonly version: string; readonly header: Pro
 /** Reads the header of a GGUF file, and those of its other parts. Throws `CheckpointError` for one that is damaged or missing. */
 export async function readGguf(path: string): Promise<Gguf> {
   const { version } = await statsOf(path).catch((error: Error) => {
-    throw new CheckpointError(`${path} cannot be read: ${error.message}. Check the path.`, { cause: error });
+    throw new CheckpointError(`${path} cannot be read: ${reasonOf(error)}. Check the path.`, {
+      cause: error,
+    });
   });
   const known = headers.get(path);
   if (known?.version === version) return known.header;

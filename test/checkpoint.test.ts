@@ -1,7 +1,7 @@
 /** Checkpoints as others made them, from the command line: what `heddle info` says, and what every command says of damage. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +54,12 @@ describe('one line says what is wrong:', () => {
 
   test('nothing there, a file, no tokenizer', async () => {
     writeFileSync(at('file'), '');
+    symlinkSync('loop.gguf', at('loop.gguf'));
+    await expectRefusal(['info', at('loop.gguf')], /loop\.gguf is not a model/);
+    await expectRefusal(
+      ['info', at('x'.repeat(300))],
+      /x cannot be used: its name is longer than the file system allows/,
+    );
     for (const command of ['info', 'chat', 'generate']) {
       await expectRefusal(
         [command, at('nowhere')],

@@ -134,6 +134,28 @@ describe('states', () => {
     await json(post(`${url}/v1/chat/completions`, chat([user('and?')], { state: fork.id })));
   });
 
+  test('fields of other servers are ignored, as in a chat; a misspelled or wrong one is told', async () => {
+    const { url } = await start('fields');
+    const foreign = { user: 'ann', metadata: { a: 1 }, stream: false, temperature: 1, extra: null };
+    const made = await json<State>(
+      post(`${url}/v1/states`, { model: 'tiny', prompt: 'the cat', ...foreign }),
+      201,
+    );
+    await json(post(`${url}/v1/states/${made.id}/fork`, { name: 'two', ...foreign }), 201);
+    const wrong = async (body: object): Promise<string> =>
+      (await json<{ error: { message: string } }>(post(`${url}/v1/states`, body), 400)).error.message;
+    expect(await wrong({ model: 'tiny', prompts: 'the cat' })).toMatch(/give messages, a prompt, or a state/);
+    expect(await wrong({ model: 'tiny', mesages: [user('a')] })).toMatch(
+      /the parameter 'mesages' does not exist: write 'messages'/,
+    );
+    expect(await wrong({ model: 'tiny', prompt: '' })).toBe(
+      "'prompt' is not what it should be: expected at least 1 character, and it is empty",
+    );
+    expect(await wrong({ model: 'tiny', messages: 5 })).toBe(
+      "'messages' is not what it should be: expected a list, and it is 5",
+    );
+  });
+
   test('one of another model is refused', async () => {
     const { url } = await start('another');
     const state = await json<State>(post(`${url}/v1/states`, { model: 'other', prompt: 'the cat' }), 201);

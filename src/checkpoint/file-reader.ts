@@ -1,6 +1,7 @@
 /** Random access reading of files, with system errors explained. */
 import { type OpenedFile, openFile, statsOf } from '#platform';
 import { CheckpointError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 
 /** Opens a file. Throws CheckpointError when it does not exist, is not a file, or cannot be opened. */
 export async function openForReading(path: string): Promise<OpenedFile> {
@@ -13,7 +14,7 @@ export async function openForReading(path: string): Promise<OpenedFile> {
     throw new CheckpointError(
       missing
         ? `${path} does not exist. Check the path.`
-        : `${path} cannot be opened: ${(error as Error).message}. Check its permissions.`,
+        : `${path} cannot be opened: ${reasonOf(error)}. Check its permissions.`,
       { cause: error },
     );
   }
@@ -25,7 +26,7 @@ export async function readExactly(file: OpenedFile, bytes: Uint8Array, byteOffse
   const { path } = file;
   const done = await file.read(bytes, byteOffset).catch((error: Error) => {
     throw new CheckpointError(
-      `${path} cannot be read: ${error.message}. Check the disk, and that the file is open.`,
+      `${path} cannot be read: ${reasonOf(error)}. Check the disk, and that the file is open.`,
       { cause: error },
     );
   });

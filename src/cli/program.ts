@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { visible } from '../checkpoint/wording.js';
 import { heddleCall, heddleCommand } from '../command-line.js';
 import { HeddleError } from '../errors.js';
+import { systemRefusal } from '../platform/unreadable.js';
 import { HELP } from './help.js';
 
 /** Adds arguments, options and the action. */
@@ -236,7 +237,8 @@ try {
   if (called === undefined || (args[0] === 'help' && called === 'help')) program.outputHelp();
   else await program.parseAsync(asked(args), { from: 'user' });
 } catch (error) {
-  if (!(error instanceof HeddleError)) throw error;
-  process.stderr.write(`heddle: ${visible(error.message)}\n`);
+  const refusal = error instanceof HeddleError ? error.message : systemRefusal(error);
+  if (refusal === undefined) throw error;
+  process.stderr.write(`heddle: ${visible(refusal)}\n`);
   process.exitCode = 1;
 }

@@ -4,6 +4,7 @@
  */
 import { type FileStats, statsOf } from '#platform';
 import { DeviceError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { isQuantized, isStored, type StoredPart, type Weight } from './tensors.js';
 
 /** The files of a set of weights. */
@@ -56,7 +57,7 @@ async function expectStats(path: string): Promise<FileStats> {
   try {
     return await statsOf(path);
   } catch (error) {
-    throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new DeviceError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -2,6 +2,7 @@
 import { type OpenedFile, openFile } from '#platform';
 import { DeviceError } from '../errors.js';
 import { float16ToFloat32 } from '../graph/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import type { StoredPart } from './tensors.js';
 
 /** 16-bit floats as float32. */
@@ -27,7 +28,7 @@ export class WeightFiles {
       const done = await file.read(to.subarray(0, byteLength), byteOffset);
       if (done < byteLength) throw new Error(`it ends at byte ${byteOffset + done}`);
     } catch (error) {
-      throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+      throw new DeviceError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
     }
   }
 

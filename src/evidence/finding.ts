@@ -9,6 +9,8 @@ import { z } from 'zod';
 import { parseJson, writeFileAtomic } from '../checkpoint/index.js';
 import { ConfigError, StorageError } from '../errors.js';
 import { lockFolder } from '../platform/node/lock.js';
+import { reasonOf } from '../platform/unreadable.js';
+import { IN_WORDS, problemsIn } from '../schema-issues.js';
 
 const machineSchema = z.object({
   cpu: z.string(),
@@ -52,10 +54,9 @@ const FILE = 'findings.json';
 export function findingIn(line: string): Finding | undefined {
   const value = parseJson(line);
   if (typeof value !== 'object' || value === null) return undefined;
-  const parsed = findingSchema.safeParse(value);
+  const parsed = findingSchema.safeParse(value, IN_WORDS);
   if (parsed.success) return parsed.data;
-  const [{ path, message }] = parsed.error.issues as [z.core.$ZodIssue];
-  throw new ConfigError(`what was found is no finding: ${path.join('.')}: ${message}`);
+  throw new ConfigError(`what was found is no finding: ${problemsIn(parsed.error)}`);
 }
 
 /** The findings in a folder, to which one process at a time can add. */
@@ -129,7 +130,7 @@ async function keptIn(folder: string): Promise<Map<string, Finding>> {
 /** Reads the findings of a file that another run wrote. Throws `ConfigError` for a file with other content. */
 export async function readFindings(path: string): Promise<Finding[]> {
   const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new StorageError(`${path} cannot be read: ${error.message}`, { cause: error });
+    throw new StorageError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   });
   const parsed = fileSchema.safeParse(parseJson(text));
   if (parsed.success) return parsed.data.findings;

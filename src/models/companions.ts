@@ -3,6 +3,7 @@ import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { isVocabularyFile } from '../text/index.js';
 
 const NAMES: ReadonlySet<string> = new Set([
@@ -35,7 +36,7 @@ export async function copyCompanions(from: string, to: string): Promise<void> {
     return;
   }
   const files = await readFolder(from).catch((error: Error) => {
-    throw new CheckpointError(`${from} cannot be read: ${error.message}`, { cause: error });
+    throw new CheckpointError(`${from} cannot be read: ${reasonOf(error)}`, { cause: error });
   });
   for (const file of files) {
     const goesAlong =
@@ -44,7 +45,7 @@ export async function copyCompanions(from: string, to: string): Promise<void> {
     if (file.isFolder) continue;
     const path = join(from, file.name);
     const bytes = await readBytes(path).catch((error: Error) => {
-      throw new CheckpointError(`${path} cannot be read: ${error.message}`, { cause: error });
+      throw new CheckpointError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
     });
     await writeFileAtomic(join(to, file.name), bytes);
   }

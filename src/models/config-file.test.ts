@@ -180,7 +180,7 @@ describe.each(referenceNames('hf'))('%s', (name) => {
     ['vocab_size', Number.NaN, /vocab_size/],
     ['vocab_size', Number.POSITIVE_INFINITY, /vocab_size/],
     ['vocab_size', [64], /vocab_size/],
-    ['tie_word_embeddings', 'yes', /tie_word_embeddings: .*boolean/],
+    ['tie_word_embeddings', 'yes', /tie_word_embeddings: .*expected true or false, and it is "yes"/],
     ['eos_token_id', 'end', /eos_token_id/],
     ['eos_token_id', [1, -1], /eos_token_id/],
   ];

@@ -1,6 +1,7 @@
 /** The config of a hybrid language model: plain data, kept as `config.json` with snake_case keys. */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { IN_WORDS } from '../schema-issues.js';
 import { attentiveKeys } from './attentive.js';
 import { modalitySchema } from './modalities/index.js';
 import { parsePattern } from './pattern.js';
@@ -98,7 +99,7 @@ export function modelConfig(value: ModelConfigInput): ModelConfig {
 }
 
 function parse(value: unknown, source: string, named: (key: string) => string): ModelConfig {
-  const result = configSchema.safeParse(value);
+  const result = configSchema.safeParse(value, IN_WORDS);
   if (!result.success) {
     const problems = result.error.issues.map((issue) =>
       issue.code === 'unrecognized_keys'

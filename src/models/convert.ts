@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { float32, type HostTensor, joinedArrays } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { Random } from '../nn/index.js';
+import { IN_WORDS, problemsIn } from '../schema-issues.js';
 import { type ModelConfigInput, modelConfig, parseConfig } from './config.js';
 import { hybridModel } from './hybrid.js';
 import { type Model, parametersOf } from './model.js';
@@ -71,10 +72,9 @@ function sourceOf(model: Model): Source {
     return { config, branches };
   }
   if (modelType !== 'llama') throw notPlain(model);
-  const parsed = llamaSchema.safeParse(json);
+  const parsed = llamaSchema.safeParse(json, IN_WORDS);
   if (!parsed.success) {
-    const keys = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
-    throw new ConfigError(`this transformer has what a model of ours does not: ${keys.join('; ')}`);
+    throw new ConfigError(`this transformer has what a model of ours does not: ${problemsIn(parsed.error)}`);
   }
   const c = parsed.data;
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;

@@ -16,6 +16,7 @@ import {
   type Weight,
 } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { adapterNames } from './lora.js';
 import type { Model } from './model.js';
 
@@ -135,7 +136,7 @@ function storedParts(weight: Weight): readonly StoredPart[] {
 }
 
 function unreadable(path: string, error: unknown): CheckpointError {
-  return new CheckpointError(`${path} cannot be read: ${(error as Error).message}. Check the file.`, {
+  return new CheckpointError(`${path} cannot be read: ${reasonOf(error)}. Check the file.`, {
     cause: error,
   });
 }

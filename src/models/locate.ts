@@ -21,13 +21,22 @@ export function modelFolder(name: string): string {
 
 /** The GGUF file of a folder without another model; the first part if it is split. */
 function ggufIn(folder: string): string | undefined {
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  if (!isFolder(folder)) return undefined;
   const names = readdirSync(folder);
   if (names.some((file) => file === 'config.json' || file.endsWith('.safetensors'))) return undefined;
   const found = names.filter(
     (file) => /\.gguf$/i.test(file) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(file),
   );
   return found.length === 1 ? join(folder, found[0]!) : undefined;
+}
+
+/** False also for a path that the system refuses; opening it says why. */
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 /** For the folder of a training run, the folder of its checkpoint (a model or an adapter); other folders unchanged. */

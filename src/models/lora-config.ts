@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { quote } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
-import { problemsIn } from './families/problems.js';
+import { IN_WORDS, problemsIn } from '../schema-issues.js';
 import { type LoraConfig, linearLayers } from './lora.js';
 import { type Model, parametersOf } from './model.js';
 
@@ -85,7 +85,7 @@ const INITIALISATIONS = [true, false, 'gaussian', 'eva', 'orthogonal'];
 
 /** Parses an `adapter_config.json`; `path` is for error messages. Throws `ConfigError` for adapters other than LoRA and DoRA. */
 export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
-  const parsed = schema.safeParse(json);
+  const parsed = schema.safeParse(json, IN_WORDS);
   if (!parsed.success) {
     throw new ConfigError(`${path} is not a LoRA adapter's: ${problemsIn(parsed.error)}`);
   }

@@ -16,7 +16,7 @@ import { type HostTensor, isQuantized, type QuantizedTensor, type Weight } from 
 import { ConfigError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';
-import { problemsIn } from './families/problems.js';
+import { IN_WORDS, problemsIn } from '../schema-issues.js';
 import { ofLayer } from './layer-letters.js';
 import { type Model, wholeOf } from './model.js';
 
@@ -76,7 +76,7 @@ const OTHERS: Readonly<Record<string, string>> = {
  * quantized.
  */
 export function quantizationFrom(value: unknown, path: string): Quantization {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, IN_WORDS);
   if (result.success) {
     const { bits, block_size: block, layers } = result.data;
     return { bits, block, ...(layers && { layers }) };

@@ -4,9 +4,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { writeFileAtomic } from '../checkpoint/index.js';
+import { parseJson, writeFileAtomic } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { ConfigError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
+import { IN_WORDS, problemsIn } from '../schema-issues.js';
 
 const PREFIX = 'heddle-';
 
@@ -54,17 +56,29 @@ export async function addKey(path: string, name: string): Promise<string> {
     );
   }
   const { keys } = (await readKeys(path)) ?? { keys: [] };
+  if (keys.some((other) => other.name === name)) {
+    throw new ConfigError(
+      `${path} has a key named '${name}' already: choose another name, since states belong to names, or delete its entry from the file to replace it`,
+    );
+  }
   await writeFileAtomic(path, `${JSON.stringify({ keys: [...keys, entry] }, null, 2)}\n`);
   return key;
 }
 
 async function readKeys(path: string): Promise<z.infer<typeof KeyFile> | undefined> {
+  let text: string;
   try {
-    return KeyFile.parse(JSON.parse(await readFile(path, 'utf8')));
+    text = await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new ConfigError(`${path} is no file of keys: ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
+  const value = parseJson(text);
+  if (value === undefined)
+    throw new ConfigError(`${path} is no file of keys: it is no JSON. Name another file, or a new one`);
+  const { data, error } = KeyFile.safeParse(value, IN_WORDS);
+  if (data) return data;
+  throw new ConfigError(`${path} is no file of keys: ${problemsIn(error)}. Name another file, or a new one`);
 }
 
 function hashOf(key: string): Buffer {

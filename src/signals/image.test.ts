@@ -199,7 +199,7 @@ test('a missing file is an error with its path', async () => {
   await expect(readImage(join(here, 'none.png'))).rejects.toThrow(
     /none\.png cannot be read: there is no such file/,
   );
-  await expect(readImage(here)).rejects.toThrow(/cannot be read: it is a folder: name the files in it/);
+  await expect(readImage(here)).rejects.toThrow(/cannot be read: it is a folder, and a file is expected/);
 });
 
 test('the header of a JPEG has its size, after segments of other kinds and fill bytes', () => {

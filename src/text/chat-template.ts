@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { join, readText, statsOf } from '#platform';
 import { DataError, TokenizerError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { readExactJson } from './exact-json.js';
 import {
   TEMPLATE_LIMITS,
@@ -215,10 +216,10 @@ async function readTemplate(path: string): Promise<string | undefined> {
     if (size <= MAX_BYTES) return await readText(path);
     throw new Error(`it has ${size} bytes, and a template has at most ${MAX_BYTES}`);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     // Below a GGUF file there is nothing.
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new TokenizerError(`${path} cannot be read: ${message}`, { cause: error });
+    throw new TokenizerError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -78,7 +78,7 @@ test.each([
   ['truncated', whole.slice(0, whole.length / 2), /cut short/],
   ['empty', '', /cut short/],
   ['no JSON', '<!doctype html>', /not JSON/],
-  ['no object', 'null', /expected object/],
+  ['no object', 'null', /expected an object, and it is null/],
   ['something else', '{"model_type": "mamba2"}', /added_tokens/],
   ['without a model', JSON.stringify(withoutModel), /model/],
   ['with an id that is none', whole.replace('"Ġ":', '"Ġ":-'), /model\.vocab/],

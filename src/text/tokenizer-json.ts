@@ -5,6 +5,7 @@
 import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
+import { reasonOf } from '../platform/unreadable.js';
 import type { TrainedBpe } from './bpe.js';
 import { bpeTokenizer } from './bpe-json.js';
 import { addedToken } from './token-table.js';
@@ -71,7 +72,7 @@ export async function writeTokenizerFiles(
     await writeFileAtomic(join(folder, TOKENIZER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
     await writeFileAtomic(join(folder, TOKENIZER_JSON), `${JSON.stringify(tokenizer, null, 2)}\n`);
   } catch (error) {
-    throw new StorageError(`the tokenizer cannot be written to ${folder}: ${messageOf(error)}`, {
+    throw new StorageError(`the tokenizer cannot be written to ${folder}: ${reasonOf(error)}`, {
       cause: error,
     });
   }
@@ -91,7 +92,7 @@ export async function readJson(path: string): Promise<object | undefined> {
     text = await readText(path);
   } catch (error) {
     if (error instanceof Error && 'code' in error && ABSENT.has(error.code)) return undefined;
-    throw new TokenizerError(`${path} cannot be read: ${messageOf(error)}`, { cause: error });
+    throw new TokenizerError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
   try {
     return JSON.parse(text) as object;

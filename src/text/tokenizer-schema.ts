@@ -1,6 +1,7 @@
 /** What a tokenizer's two files must hold for Heddle to trust them; the rest is left to the library that reads them. */
 import { z } from 'zod';
 import { TokenizerError } from '../errors.js';
+import { IN_WORDS } from '../schema-issues.js';
 
 /** Ids by token. `z.record` would lose a token named `__proto__`. */
 const ids = z.custom<Readonly<Record<string, number>>>(
@@ -94,7 +95,7 @@ export function checked<Schema extends z.ZodType>(
   value: unknown,
   origin: string,
 ): z.infer<Schema> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, IN_WORDS);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : '';

@@ -4,6 +4,7 @@
  */
 import { join, readFolder, readText } from '#platform';
 import { TokenizerError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 import { checkTokenizerConfig, type TokenizerConfig } from './tokenizer-schema.js';
 
@@ -44,7 +45,7 @@ export async function readVocabularyFile(
   const path = join(folder, name);
   const read = await READERS[usualName(name)!]!();
   const text = await readText(path).catch((error: Error) => {
-    throw new TokenizerError(`${path} cannot be read: ${error.message}`, { cause: error });
+    throw new TokenizerError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   });
   return read(text, path, checkTokenizerConfig(config, join(folder, 'tokenizer_config.json')));
 }

@@ -29,6 +29,7 @@ import {
   writeModelLike,
 } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { TEMPLATE_FILE } from '../text/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
@@ -114,7 +115,7 @@ async function digestOfWeights(folder: string): Promise<string> {
       }
       await file.close();
     } catch (error) {
-      throw new CheckpointError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+      throw new CheckpointError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
     }
   }
   return hash.digest('hex');

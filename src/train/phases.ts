@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { IN_WORDS } from '../schema-issues.js';
 import type { TrainingSettings } from './settings.js';
 
 const whole = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
@@ -21,7 +22,7 @@ export type TrainingPhase = z.output<typeof phaseSchema>;
 
 /** Parses phases from JSON; `source` is for messages. Throws `ConfigError` with the phase and the key. */
 export function parsePhases(json: unknown, source: string): TrainingPhase[] {
-  const result = z.array(phaseSchema).min(1, 'there is no phase').safeParse(json);
+  const result = z.array(phaseSchema).min(1, 'there is no phase').safeParse(json, IN_WORDS);
   if (result.success) return result.data;
   const problems = result.error.issues.map((issue) => {
     const [index, ...path] = issue.path;

@@ -30,6 +30,8 @@ import { taught } from './teacher.js';
 
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
+import { reasonOf } from '../platform/unreadable.js';
+
 /** The most batches of an evaluation, so that it does not dominate training. */
 const EVALUATION_BATCHES = 64;
 /** The runs that are enqueued at a time on an asynchronous device, so that the next batch is prepared while one is computed. */
@@ -335,7 +337,7 @@ class Run {
     if (!writesFiles(this.input)) return;
     const lines = events.map((event) => `${JSON.stringify({ time, ...event })}\n`);
     await appendText(this.metrics, lines.join('')).catch((error: Error) => {
-      throw new StorageError(`${this.metrics} cannot be written: ${error.message}`, { cause: error });
+      throw new StorageError(`${this.metrics} cannot be written: ${reasonOf(error)}`, { cause: error });
     });
   }
 }

@@ -20,6 +20,7 @@ import {
   type WeightPiece,
   type WeightSource,
 } from '../../graph/index.js';
+import { reasonOf } from '../../platform/unreadable.js';
 import {
   isQuantized,
   isStored,
@@ -158,7 +159,7 @@ async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new DeviceError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
 
@@ -234,7 +235,7 @@ class IntegerFile {
     } catch (error) {
       if (error instanceof DeviceError) throw error;
       throw new DeviceError(
-        `${this.path} cannot be written: ${(error as Error).message}. The weights need ${this.size} bytes there while they are loaded; TMPDIR names another folder.`,
+        `${this.path} cannot be written: ${reasonOf(error)}. The weights need ${this.size} bytes there while they are loaded; TMPDIR names another folder.`,
         { cause: error },
       );
     }

@@ -6,6 +6,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/pr
 import { dirname, join } from 'node:path';
 import { writeFileAtomic } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
+import { reasonOf } from '../../platform/unreadable.js';
 import type { Store } from './store.js';
 
 /** States as files of a folder. */
@@ -83,7 +84,7 @@ async function unlessAbsent<T>(work: () => Promise<T>): Promise<T | undefined> {
 }
 
 function failed(error: unknown): StorageError {
-  return new StorageError(`the folder of the states cannot be used: ${(error as Error).message}`, {
+  return new StorageError(`the folder of the states cannot be used: ${reasonOf(error)}`, {
     cause: error,
   });
 }

@@ -4,8 +4,8 @@ import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
 import { gelu, geluTanh, relu, relu2, silu } from '../../graph/index.js';
 import { type Activation, chain, INITIAL_DEVIATION, type Mixer, type RopeConfig } from '../../nn/index.js';
+import { IN_WORDS, problemsIn } from '../../schema-issues.js';
 import type { Layer, Model } from '../model.js';
-import { problemsIn } from './problems.js';
 import { ropeFrom } from './rope-scaling.js';
 
 /** Builds models from the `config.json` of one kind of checkpoint. */
@@ -45,11 +45,14 @@ export function defineFamily<Schema extends z.ZodType>(
 
 /** Parses a config. A null that the schema does not allow counts as absent, since some programs write null for a default. */
 function parseGenerously<Schema extends z.ZodType>(schema: Schema, json: Readonly<Record<string, unknown>>) {
-  const result = schema.safeParse(json);
+  const result = schema.safeParse(json, IN_WORDS);
   if (result.success) return result;
   const refused = result.error.issues.map(({ path }) => path).filter((path) => valueAt(json, path) === null);
   if (refused.length === 0) return result;
-  return schema.safeParse(refused.reduce<unknown>((config, path) => without(config, path), json));
+  return schema.safeParse(
+    refused.reduce<unknown>((config, path) => without(config, path), json),
+    IN_WORDS,
+  );
 }
 
 type Path = readonly PropertyKey[];

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
 import { type RopeConfig, ropeFrequencies } from '../../nn/index.js';
-import { problemsIn } from './problems.js';
+import { IN_WORDS, problemsIn } from '../../schema-issues.js';
 
 const positive = z.number().positive();
 const base = { rope_theta: z.number().gt(1), partial_rotary_factor: positive.max(1) };
@@ -56,7 +56,7 @@ export function ropeFrom(
   if (!TYPES.some((known) => known === type)) {
     throw fail(`have the rope_type ${quote(type)}; known are ${TYPES.join(', ')}`);
   }
-  const result = schema.safeParse(parameters);
+  const result = schema.safeParse(parameters, IN_WORDS);
   if (!result.success) throw fail(`cannot be used: ${problemsIn(result.error)}`);
   const rope = result.data;
   const size = Math.trunc(headDim * rope.partial_rotary_factor);

@@ -116,22 +116,33 @@ export function invalid({ issues }: z.ZodError): ApiError {
 }
 
 /** For a union, the issue of the alternative that the value is closest to. */
-function nearest(issue: z.core.$ZodIssue): { code: string; path: PropertyKey[]; message: string } {
-  const { path } = issue;
+function nearest(issue: z.core.$ZodIssue): Nearest {
+  const { path, message } = issue;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const [best] = issue.errors
       .map((branch) => nearest(branch[0]!))
-      .sort((a, b) => rank(a.message) - rank(b.message) || b.path.length - a.path.length);
+      .sort((a, b) => a.distance - b.distance || b.path.length - a.path.length);
+    // Where no alternative is near, all of them are named.
+    if (best!.distance > 0 && best!.path.length === 0)
+      return { code: 'invalid_value', path, message, distance: 1 };
     return { ...best!, path: [...path, ...best!.path] };
   }
   // The issue of an invalid key is nested.
-  if (issue.code === 'invalid_key') return { code: 'invalid_value', path, message: issue.issues[0]!.message };
+  const told = issue.code === 'invalid_key' ? issue.issues[0]!.message : message;
   const known = issue.code === 'custom' ? (issue.params?.code as string | undefined) : undefined;
-  return { code: known ?? 'invalid_value', path, message: issue.message };
+  return { code: known ?? 'invalid_value', path, message: told, distance: distance(issue) };
 }
 
-/** Distance of an alternative: a value out of range is closer than another type, and a literal is the farthest. */
-function rank(message: string): number {
-  if (/^Invalid input: expected -?\d/.test(message)) return 2;
-  return Number(message.startsWith('Invalid input: expected'));
+interface Nearest {
+  readonly code: string;
+  readonly path: PropertyKey[];
+  readonly message: string;
+  readonly distance: number;
+}
+
+/** Distance of an alternative: a value out of range is closer than another type, and a literal number is the farthest. */
+function distance(issue: z.core.$ZodIssue): number {
+  if (issue.code === 'invalid_type') return 1;
+  if (issue.code !== 'invalid_value' || issue.values.length > 1) return 0;
+  return typeof issue.values[0] === 'number' ? 2 : 1;
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { PAGE_STATES, SOURCES } from '../../archive/index.js';
 import { ErrorBody } from './api-error.js';
+import { requestOf } from './parameters.js';
 
 const PageState = z.enum(PAGE_STATES);
 const Box = z.tuple([z.number(), z.number(), z.number(), z.number()]);
@@ -9,7 +10,7 @@ const count = z.int().nonnegative();
 const why = z.string().nullable();
 
 /** A question to the archive. */
-export const AskRequest = z.object({
+export const AskRequest = requestOf({
   question: z.string().min(1).max(8000),
   model: z.string().max(200).nullish(),
   /** Documents by the SHA-256 of their content, their paths, or ends of paths. */

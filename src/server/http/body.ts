@@ -1,6 +1,7 @@
 /** Parses the body of a request. */
 import type { Context } from 'hono';
 import type { z } from 'zod';
+import { IN_WORDS } from '../../schema-issues.js';
 import { ApiError, invalid } from './api-error.js';
 
 /** The deepest nesting of JSON: deeper bodies could overflow the stack of recursive code. */
@@ -26,7 +27,7 @@ export async function bodyOf<Schema extends z.ZodType>(
   } catch (error) {
     throw new ApiError(400, 'invalid_json', `the body is no JSON: ${(error as Error).message}`);
   }
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, IN_WORDS);
   if (result.success) return result.data;
   throw invalid(result.error);
 }

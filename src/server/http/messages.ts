@@ -3,6 +3,7 @@
  * servers, so unknown fields are ignored. Content that a model cannot read is refused by name.
  */
 import { z } from 'zod';
+import { IN_WORDS } from '../../schema-issues.js';
 
 /** A parameter that may be left out, or be null. */
 export function optional<Schema extends z.ZodType>(schema: Schema) {
@@ -182,7 +183,7 @@ export const Tool = z
       return z.NEVER;
     }
     const nested = tool.function !== undefined;
-    const result = Declared.safeParse(nested ? tool.function : tool);
+    const result = Declared.safeParse(nested ? tool.function : tool, IN_WORDS);
     if (!result.success) {
       for (const { path, message } of result.error.issues) {
         context.addIssue({ code: 'custom', path: nested ? ['function', ...path] : path, message });
@@ -231,7 +232,7 @@ export const ToolChoice = z
     const { type, ...more } = typeof choice === 'string' ? { type: choice } : choice;
     const named = more.function?.name ?? more.name ?? undefined;
     if (type === 'allowed_tools') {
-      const { data, error } = Allowed.safeParse(more.allowed_tools ?? more);
+      const { data, error } = Allowed.safeParse(more.allowed_tools ?? more, IN_WORDS);
       if (data)
         return { mode: data.mode, names: data.tools.map((tool) => tool.function?.name ?? tool.name ?? '') };
       context.addIssue({ code: 'custom', message: error.issues[0]!.message, path: error.issues[0]!.path });

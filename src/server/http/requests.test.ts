@@ -1,5 +1,6 @@
 /** What real clients send, and what the engine is asked for then. */
 import { describe, expect, test } from 'vitest';
+import { IN_WORDS } from '../../schema-issues.js';
 import { answerGrammar } from '../engine/answer-grammar.js';
 import type { ServedModelInfo } from '../engine/protocol.js';
 import { ApiError, invalid } from './api-error.js';
@@ -29,13 +30,13 @@ const info: ServedModelInfo = {
 
 function chat(body: object) {
   const sent = { model: 'tiny', messages: [{ role: 'user', content: 'hi' }], ...body };
-  const result = ChatRequest.safeParse(JSON.parse(JSON.stringify(sent)));
+  const result = ChatRequest.safeParse(JSON.parse(JSON.stringify(sent)), IN_WORDS);
   if (!result.success) throw invalid(result.error);
   return chatRequest(result.data, info, 'anyone');
 }
 
 function complete(body: object) {
-  const result = CompletionRequest.safeParse({ model: 'tiny', prompt: 'hi', ...body });
+  const result = CompletionRequest.safeParse({ model: 'tiny', prompt: 'hi', ...body }, IN_WORDS);
   if (!result.success) throw invalid(result.error);
   return completionRequests(result.data, info, 'anyone');
 }
@@ -256,7 +257,7 @@ describe('parameters', () => {
     ['a role that nobody knows', asked({ role: 'model', content: 'a' }), 'messages.1.role', /expected one of system/],
     ['an answer that is begun', asked({ role: 'assistant', content: 'a', prefix: true }), 'messages.1.prefix', /begun/],
     ['a tool that is no function', { tools: [{ type: 'web_search_preview' }] }, 'tools.0.type', /web_search_preview/],
-    ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'tools.0.function.name', /string/],
+    ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'tools.0.function.name', /it is missing: expected a text/],
     ['a tool that is not there', { tools: [tool], tool_choice: { type: 'function', function: { name: 'x' } } }, 'tool_choice', /x/],
     ['old functions', { functions: [{ name: 'f' }] }, 'functions', /tools/],
     ['sound for an answer', { modalities: ['text', 'audio'] }, 'modalities', /text/],
@@ -269,10 +270,10 @@ describe('parameters', () => {
     ['letters swapped', { max_tokesn: 3 }, 'max_tokesn', /'max_tokens'/],
     ['words parted otherwise', { maxTokens: 3 }, 'maxTokens', /'max_tokens'/],
     ['a temperature', { temperature: 3 }, 'temperature', /2/],
-    ['a temperature as a text', { temperature: '0.5' }, 'temperature', /expected number, received string/],
+    ['a temperature as a text', { temperature: '0.5' }, 'temperature', /expected a number, and it is "0.5"/],
     ['a seed between numbers', { seed: 1.5 }, 'seed', /whole number/],
     ['a bias of a word', { logit_bias: { yes: 5 } }, 'logit_bias.yes', /id of a token/],
-    ['too many stops', { stop: Array(65).fill('a') }, 'stop', /<=64/],
+    ['too many stops', { stop: Array(65).fill('a') }, 'stop', /expected at most 64 items, and it has 65/],
   ])('%s is refused', (_, sent, param, reason) => {
     let refused: unknown;
     try {

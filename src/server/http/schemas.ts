@@ -164,14 +164,13 @@ export const CompletionRequest = requestOf({
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 
 /** The body of `POST /v1/states`: what is read into the new state. */
-export const NewStateRequest = z
-  .strictObject({
-    model: optional(z.string().max(200)).describe('By default the only model there is, or that of `from`.'),
-    messages: optional(z.array(Message).min(1).max(10_000)),
-    prompt: optional(z.string().min(1)),
-    from: optional(StateId).describe('A state that the messages or the prompt come after.'),
-    name: optional(Name),
-  })
+export const NewStateRequest = requestOf({
+  model: optional(z.string().max(200)).describe('By default the only model there is, or that of `from`.'),
+  messages: optional(z.array(Message).min(1).max(10_000)),
+  prompt: optional(z.string().min(1)),
+  from: optional(StateId).describe('A state that the messages or the prompt come after.'),
+  name: optional(Name),
+})
   .refine(({ messages, prompt }) => messages === undefined || prompt === undefined, {
     message: 'give messages or a prompt, not both',
   })
@@ -180,9 +179,9 @@ export const NewStateRequest = z
   });
 
 /** The body of a fork of a state. */
-export const ForkRequest = z.strictObject({ name: optional(Name) });
+export const ForkRequest = requestOf({ name: optional(Name) });
 /** The body of a change of a state's name. */
-export const RenameRequest = z.strictObject({ name: Name });
+export const RenameRequest = requestOf({ name: Name });
 
 /** A saved state without its messages. */
 export const State = StateRecord.omit({ base: true, messages: true });
