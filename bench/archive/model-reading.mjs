@@ -9,14 +9,20 @@
  * kept here, without PGlite. With --passes 2 all of it is done again by the same process, whose programs are compiled then.
  *
  * What is told is the rate of all pages, until the last state is written, and the rate from the first fifth of the pages until the share
- * `--until`, since behind it there are fewer documents than rows.
+ * `--until`, since behind it there are fewer documents than rows; then how long this thread was busy, the longest time for which the event
+ * loop stood still, and the most memory.
+ *
+ * With `--device played` the model's runs take as long as on an H200 and compute nothing (played-model.mjs): what is measured is all that
+ * happens beside them.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Archive, readWithModel } from '../../dist/archive/index.js';
 import { loadModel, openStore, StateLibrary } from '../../dist/generate/index.js';
+import { playedModel } from './played-model.mjs';
 import { writeShape } from './shapes.mjs';
 
 const { values, positionals } = parseArgs({
@@ -48,7 +54,10 @@ const own = readFileSync(positionals[0], 'utf8')
 const pages = Array.from({ length: Number(values.copies) }, () => own).flat();
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
-const name = await writeShape(root, values.shape, Number(values.bits), values.tokenizer);
+const isPlayed = values.device === 'played';
+const name = isPlayed
+  ? values.shape
+  : await writeShape(root, values.shape, Number(values.bits), values.tokenizer);
 const each = Number(values.pages);
 const documents = new Map();
 for (let first = 0; first < pages.length; first += each)
@@ -59,7 +68,9 @@ for (let first = 0; first < pages.length; first += each)
 say(`${pages.length} pages in ${documents.size} documents`);
 let compiled = 0;
 const { device, cache } = values;
-const model = await loadModel(root, { device, ...(cache && { cache }), onCompile: () => compiled++ });
+const model = isPlayed
+  ? await playedModel(values.shape, values.tokenizer, cache)
+  : await loadModel(root, { device, ...(cache && { cache }), onCompile: () => compiled++ });
 say(`${name} on ${device} is loaded`);
 try {
   for (let pass = 1; pass <= Number(values.passes); pass++) await readAll(join(root, `archive-${pass}`));
@@ -80,6 +91,13 @@ async function readAll(place) {
   let [read, tokens, kept, told] = [0, 0, 0, began];
   let from;
   let steady;
+  const delays = monitorEventLoopDelay({ resolution: 5 });
+  delays.enable();
+  const idle = performance.eventLoopUtilization();
+  let most = 0;
+  const looking = setInterval(() => {
+    most = Math.max(most, process.memoryUsage.rss());
+  }, 50);
   await readWithModel(archive, model, {
     name: 'measured',
     batch: Number(values.batch),
@@ -102,7 +120,13 @@ async function readAll(place) {
   say(
     `${name} on ${device}, ${values.batch} at once, ${each} pages a document: ${rates(read, tokens, since(began))}, ${kept} states of ${(bytesIn(place) / kept / 1e6).toFixed(1)} MB, ${compiled - before} programs compiled`,
   );
+  clearInterval(looking);
+  delays.disable();
   say(`of that, from a fifth of the pages to ${values.until}: ${steady}`);
+  const busy = performance.eventLoopUtilization(idle).utilization;
+  say(
+    `this thread was busy ${(100 * busy).toFixed(0)} % of the time, stood still for ${(delays.max / 1e6).toFixed(0)} ms at most, and the process had ${(most / 1e6).toFixed(0)} MB at most`,
+  );
   await archive.close();
   rmSync(place, { recursive: true, force: true });
 }

@@ -39,10 +39,16 @@ const MODELS = {
   ...Object.fromEntries(['nano', 'small', 'base'].map((size) => [size, hybrid(size)])),
 };
 
-/** Writes a model into a folder, in bfloat16 or in 4 or 8 bits. Returns what it is called. */
-export async function writeShape(folder, shape, bits, tokenizer) {
+/** The layers of a shape. */
+export function modelOf(shape) {
   const model = MODELS[shape]?.();
   if (!model) throw new Error(`no shape ${shape}: there are ${Object.keys(MODELS).join(', ')}`);
+  return model;
+}
+
+/** Writes a model into a folder, in bfloat16 or in 4 or 8 bits. Returns what it is called. */
+export async function writeShape(folder, shape, bits, tokenizer) {
+  const model = modelOf(shape);
   if (bits === 16) await writeRandomCheckpoint(folder, model);
   else await writeRandomQuantized(folder, model, { bits, block: 128 });
   for (const name of ['tokenizer.json', 'tokenizer_config.json'])

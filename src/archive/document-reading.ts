@@ -4,8 +4,7 @@
  */
 import type { State } from '../engine/index.js';
 import { ArchiveError, SnapshotError, StorageError, UnknownStateError } from '../errors.js';
-import { type LanguageModel, newStateId } from '../generate/index.js';
-import { Snapshot } from '../generate/snapshot.js';
+import { type LanguageModel, newStateId, Snapshot, type WriteState } from '../generate/index.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import { bytesOf } from './vectors.js';
 
@@ -32,6 +31,8 @@ export interface DocumentReadingTools extends DocumentReadingOptions {
   readonly encode: (text: string) => Promise<ArrayLike<number> & Iterable<number>>;
   /** Reads tokens of one document. Returns the logits behind the last one. */
   readonly read: (row: ReturnType<DocumentReading['next']>) => Promise<Float32Array>;
+  /** What writes states' files: this thread by default. */
+  readonly write: WriteState | undefined;
 }
 
 /** A document that this process has taken, and what was kept of it before. */
@@ -286,6 +287,7 @@ export class DocumentReading {
         snapshot,
         { model: options.name, name: claimed.name, parent: null, base: this.tokens.length, messages: [] },
         id,
+        options.write,
       );
     } catch (error) {
       await archive.database.query('UPDATE archive_orphans SET until = NULL WHERE record = $1', [id]);

@@ -27,6 +27,16 @@ vi.mock('../text/token-thread.js', async () => ({
   },
 }));
 
+vi.mock('../generate/states/writing-threads.js', async () => {
+  const { writeStateFile } = await import('../generate/snapshot.js');
+  return {
+    WritingThreads: class {
+      write = writeStateFile;
+      close = async () => {};
+    },
+  };
+});
+
 const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -199,6 +209,44 @@ test('on a device with programs for some lengths, documents of any lengths are o
   await expectAllRead(archive);
   expect(rows).toEqual([2, 1]);
   expect(pages).toBe(pagesIn(archive));
+});
+
+test('while states are written slowly, reading goes on, and not so far that ever more states wait', async () => {
+  const archive = new PlayedArchive(documents(14), 'slowly');
+  // As on a device that reads texts of several lengths side by side.
+  const language = Object.create(cpu, { pieceOf: { value: () => 8 } }) as LanguageModel;
+  language.readTogether = (rows) => Promise.all(rows.map(async (row) => (await cpu.readTogether([row]))[0]!));
+  let [taken, saving, most, tokens] = [0, 0, 0, 0];
+  const query = archive.database.query;
+  archive.database.query = async (sql, values) => {
+    const rows = await query(sql, values);
+    if (sql.startsWith('UPDATE archive_readings r')) taken += rows.length;
+    return rows;
+  };
+  let open = (): void => {};
+  const isOpen = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const save = archive.library.save.bind(archive.library);
+  archive.library.save = async (...given) => {
+    most = Math.max(most, ++saving);
+    await isOpen;
+    return save(...given).finally(() => saving--);
+  };
+  const onRead = (_: number, more: number): void => {
+    tokens += more;
+  };
+  const reading = readWithModel(archive as unknown as Archive, language, { name: 'tiny', batch: 2, onRead });
+  // Three batches of documents are open, and four more are being written: all of these are read meanwhile.
+  const names = [...archive.documents.keys()].slice(0, 10);
+  const all = names.reduce((sum, name) => sum + tokensOf(archive, name).length, 0);
+  await vi.waitFor(() => expect([taken, saving, tokens]).toEqual([10, 4, all]), { timeout: 1e6 });
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect([taken, saving]).toEqual([10, 4]);
+  open();
+  await reading;
+  await expectAllRead(archive);
+  expect([taken, most]).toEqual([14, 4]);
 });
 
 test('where the device has no memory for so many documents, fewer are read at once, from what was kept of each', async () => {

@@ -4,7 +4,7 @@
  * states of what was read are written.
  */
 import { OutOfDeviceMemory } from '../engine/index.js';
-import type { LanguageModel } from '../generate/index.js';
+import { type LanguageModel, WritingThreads } from '../generate/index.js';
 import { TokenThread } from '../text/index.js';
 import type { Archive } from './archive.js';
 import {
@@ -58,11 +58,13 @@ export async function readWithModel(
   const key = modelKey(model);
   const { signal, notice = () => {} } = options;
   let { batch = 1 } = options;
-  // Tokens are made in a thread where a device of its own waits for them.
+  // Tokens are made, and states written, in threads where a device of its own waits for this one.
   const thread = model.pieceOf && new TokenThread(model.tokenizer);
+  const writing = model.pieceOf && new WritingThreads();
   const tools: DocumentReadingTools = {
     ...options,
     encode: async (text) => (thread ?? model.tokenizer).encode(text),
+    write: writing?.write,
     read: async (row) => {
       try {
         return (await model.readTogether([row], batch))[0]!;
@@ -145,7 +147,8 @@ export async function readWithModel(
         throw failures[0] ?? [...outOfMemory][0];
       }
       if (signal?.aborted) return;
-      for (const each of open.filter(({ ended }) => ended)) {
+      // Others wait among those that are open: where states are written more slowly than texts are read, no more texts are begun.
+      for (const each of open.filter(({ ended }) => ended).slice(0, planning.finishing - finishing.size)) {
         open.splice(open.indexOf(each), 1);
         const finished = each
           .finish()
@@ -156,7 +159,7 @@ export async function readWithModel(
           });
         finishing.add(finished);
       }
-      while (finishing.size >= planning.finishing) await Promise.race(finishing);
+      if (planning.ahead === 1) await Promise.all(finishing);
       for (const each of toBeKept) if (open.includes(each) && !hasFailed()) await each.keep().catch(failed);
       if (hasFailed()) continue;
       const run = planning.next(open, working.size > 0);
@@ -164,13 +167,15 @@ export async function readWithModel(
         start(run);
         continue;
       }
-      const expected = [...working, ...open.flatMap(({ filling }) => filling?.catch(() => undefined) ?? [])];
+      const expected = [
+        ...working,
+        ...finishing,
+        ...open.flatMap(({ filling }) => filling?.catch(() => undefined) ?? []),
+      ];
       if (expected.length > 0) {
         await Promise.race(expected);
         continue;
       }
-      await Promise.all(finishing);
-      if (hasFailed()) continue;
       // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
       if (open.length > 0) continue;
       // One whose worker has said nothing for long may be free by now.
@@ -191,6 +196,7 @@ export async function readWithModel(
     for (const each of open) each.dispose();
     clearInterval(beat);
     await thread?.close();
+    await writing?.close();
     await archive.queue.release().catch(() => {});
   }
 }

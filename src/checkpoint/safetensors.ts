@@ -75,6 +75,19 @@ export interface TensorToWrite {
   readonly data: TensorData | (() => TensorData | Promise<TensorData>);
 }
 
+/**
+ * A digest of a file that is stored in the file's own metadata. It is known when everything is written, and then replaces a `placeholder` of
+ * the same length.
+ */
+export interface Seal {
+  /** The key in the metadata. */
+  readonly key: string;
+  readonly placeholder: string;
+  /** Is called once for each tensor, in the order of their names. */
+  add(tensor: TensorToWrite, data: TensorData): void;
+  digest(): string;
+}
+
 /** The size of the buffer for conversions: large enough for the disk's full rate, small compared with any model. */
 const CHUNK_BYTES = 2 ** 20;
 
@@ -101,7 +114,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 
 /**
  * Writes a safetensors file atomically. Tensors are sorted by element size, largest first, so that each one is aligned, and
- * then by name: the same tensors give the same bytes.
+ * then by name: the same tensors give the same bytes. Their data are requested in that order; with a `seal`, in the order of
+ * their names.
  *
  * @throws CheckpointError when a name, a shape or an array is invalid; StorageError when the file cannot be written
  */
@@ -109,6 +123,7 @@ export async function writeSafetensors(
   path: string,
   tensors: Iterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = {},
+  seal?: Seal,
 ): Promise<void> {
   const ordered = [...tensors].sort(byElementSizeThenName);
   const names = new Set<string>();
@@ -123,13 +138,24 @@ export async function writeSafetensors(
       );
     }
   }
-  const header = encodeHeader(path, ordered, metadata);
+  const headerWith = (sealed?: string): Uint8Array =>
+    encodeHeader(path, ordered, seal ? { ...metadata, [seal.key]: sealed ?? seal.placeholder } : metadata);
+  const header = headerWith();
+  let end = header.byteLength;
+  const placed = ordered.map((tensor) => {
+    const start = end;
+    end += byteLengthOf(tensor.dtype, tensor.shape)!;
+    return { tensor, start };
+  });
+  if (seal) placed.sort((a, b) => (a.tensor.name < b.tensor.name ? -1 : 1));
   await streamFileAtomic(path, async (write) => {
-    await write(header);
-    for (const tensor of ordered) {
+    await write(header, 0);
+    for (const { tensor, start } of placed) {
       const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
-      await writeTensor(path, tensor, data, write);
+      seal?.add(tensor, data);
+      await writeTensor(path, tensor, data, start, write);
     }
+    if (seal) await write(headerWith(seal.digest()), 0);
   });
 }
 
@@ -236,6 +262,7 @@ async function writeTensor(
   path: string,
   { name, dtype, shape }: TensorToWrite,
   data: TensorData,
+  start: number,
   write: WriteBytes,
 ): Promise<void> {
   const elements = byteLengthOf(dtype, shape)! / arrayTypes[dtype].BYTES_PER_ELEMENT;
@@ -245,9 +272,9 @@ async function writeTensor(
     );
   }
   if (data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16')) {
-    await writeNarrowed(dtype, data, write);
+    await writeNarrowed(dtype, data, start, write);
   } else if (data instanceof arrayTypes[dtype]) {
-    await write(bytesOf(data));
+    await write(bytesOf(data), start);
   } else {
     throw new CheckpointError(
       `${path}: tensor ${quote(name)} is ${dtype}, expected a ${arrayTypes[dtype].name}, got a ${data.constructor.name}.`,
@@ -255,12 +282,18 @@ async function writeTensor(
   }
 }
 
-async function writeNarrowed(dtype: 'F16' | 'BF16', data: Float32Array, write: WriteBytes): Promise<void> {
+async function writeNarrowed(
+  dtype: 'F16' | 'BF16',
+  data: Float32Array,
+  start: number,
+  write: WriteBytes,
+): Promise<void> {
   const convert = dtype === 'F16' ? float32ToFloat16 : float32ToBfloat16;
   const chunk = new Uint16Array(Math.min(data.length, CHUNK_BYTES / 2));
   for (let at = 0; at < data.length; at += chunk.length) {
     const values = data.subarray(at, at + chunk.length);
-    await write(bytesOf(convert(values, chunk.subarray(0, values.length))));
+    const narrowed = convert(values, chunk.subarray(0, values.length));
+    await write(bytesOf(narrowed), start + at * chunk.BYTES_PER_ELEMENT);
   }
 }
 

@@ -44,11 +44,12 @@ export {
 } from './session.js';
 export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
-export { loadSnapshot, longestBeginning, Snapshot } from './snapshot.js';
+export { loadSnapshot, longestBeginning, Snapshot, type WriteState } from './snapshot.js';
 export { sourceTokens } from './source-reader.js';
 export { StateLibrary } from './states/library.js';
 export { openStore } from './states/open-store.js';
 export { newStateId, StateId, StateRecord } from './states/record.js';
 export type { Store } from './states/store.js';
 export { WarmStates } from './states/warm.js';
+export { WritingThreads } from './states/writing-threads.js';
 export { StopStrings } from './stop.js';

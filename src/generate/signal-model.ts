@@ -26,7 +26,14 @@ import {
 import { ParameterRegistry } from '../nn/index.js';
 import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 import { modelState } from './model-state.js';
-import { checkLayout, layoutOf, readStateFile, stateTensors, writeStateFile } from './snapshot.js';
+import {
+  checkLayout,
+  layoutOf,
+  metadataOf,
+  readStateFile,
+  stateTensors,
+  writeStateFile,
+} from './snapshot.js';
 
 /** Loads a model from a folder. Throws `ConfigError` for a model of text, otherwise as `loadModel` does. */
 export async function loadSignalModel(name: string, options: LoadOptions = {}): Promise<SignalModel> {
@@ -209,7 +216,7 @@ export class SignalSession {
       data: data as Float32Array,
     }));
     const tensors = [...stateTensors(this.owner, this.state, this.positions), ...further];
-    await writeStateFile(path, this.owner, tensors, { position: String(this.positions) });
+    await writeStateFile(path, tensors, metadataOf(this.owner, { position: String(this.positions) }));
   }
 
   dispose(): void {

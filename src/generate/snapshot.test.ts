@@ -114,6 +114,24 @@ describe('a session', () => {
     expect(await contents(await loadSnapshot(path, language))).toEqual(await contents(snapshot));
   });
 
+  test('is saved with each value of its state read once, in the order in which they are written', async () => {
+    const snapshot = await (await sessionAfter()).snapshot();
+    const read = snapshot.state.read.bind(snapshot.state);
+    const names: string[] = [];
+    snapshot.state.read = (given) => {
+      names.push(...given!);
+      return read(given);
+    };
+    await snapshot.save(path);
+    expect(names).toEqual(language.model.state.map(({ name }) => name).sort());
+    const file = await openSafetensors(path);
+    const { checksum, ...metadata } = file.metadata;
+    const tensors: TensorToWrite[] = [];
+    for (const name of file.tensors.keys()) tensors.push({ name, ...(await file.read(name)) });
+    await file.close();
+    expect(checksum).toBe(await checksumOf(tensors, metadata));
+  });
+
   test('at work is not kept, forked or moved', async () => {
     const session = await sessionAfter();
     const snapshot = await session.snapshot();

@@ -8,6 +8,7 @@ import { heddleCommand, sha256 } from '#platform';
 import {
   openSafetensors,
   type SafetensorsFile,
+  type TensorData,
   type TensorToWrite,
   type TypedTensor,
   writeSafetensors,
@@ -21,8 +22,8 @@ import type { LanguageModel } from './language-model.js';
 const FORMAT = 'heddle-state';
 const VERSION = 1;
 
-/** States of up to this many bytes are copied from the device once, to be hashed and saved. */
-const HELD_BYTES = 256e6;
+/** Values of a state are copied from the device in groups of so many bytes: one after the other, each would wait for the device's turn. */
+const GROUP_BYTES = 64e6;
 
 const SAVE_AGAIN = 'save the state again';
 
@@ -109,22 +110,21 @@ export class Snapshot {
     }
   }
 
-  /** Saves it as one file, atomically. Throws `StorageError` if that fails. */
-  async save(path: string): Promise<void> {
+  /** Saves it as one file, atomically, with `write` (in this thread by default). Throws `StorageError` if that fails. */
+  async save(path: string, write: WriteState = writeStateFile): Promise<void> {
     const { model, state, tokens, pending, logits } = this.parts;
-    // The digest precedes the values in the file, so they are read twice: a large state is read from the device both times.
-    const held = state.bytes <= HELD_BYTES ? await state.read() : undefined;
     const tensors: TensorToWrite[] = [
-      ...stateTensors(model, state, tokens.length - pending, held),
+      ...stateTensors(model, state, tokens.length - pending),
       { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
       ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
     ];
-    await writeStateFile(path, model, tensors, {
+    const facts = {
       position: String(tokens.length - pending),
       tokens: sha256()
         .update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength))
         .digest('hex'),
-    });
+    };
+    await write(path, tensors, metadataOf(model, facts));
   }
 
   /** Frees the state, except for shared memory. */
@@ -133,14 +133,19 @@ export class Snapshot {
   }
 }
 
-/** Writes a state of `owner`, with further tensors and metadata, as one file, atomically. */
-export async function writeStateFile(
+/** Writes a state's file: see `writeStateFile`. */
+export type WriteState = (
   path: string,
-  { model, fingerprint }: StateOwner,
   tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>>,
+) => Promise<void>;
+
+/** The metadata of a state of `owner`, with further facts. */
+export function metadataOf(
+  { model, fingerprint }: StateOwner,
   facts: Readonly<Record<string, string>>,
-): Promise<void> {
-  const metadata = {
+): Readonly<Record<string, string>> {
+  return {
     format: FORMAT,
     version: String(VERSION),
     model: model.modelType,
@@ -148,21 +153,44 @@ export async function writeStateFile(
     quantization: fingerprint.quantization,
     ...facts,
   };
-  await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
 }
 
-/** The values of a state after `position` tokens as tensors to write; values that are not in `held` are read when they are written. */
-export function stateTensors(
-  owner: StateOwner,
-  state: State,
-  position: number,
-  held?: ReadonlyMap<string, HostTensor>,
-): TensorToWrite[] {
-  return layoutOf(owner, position).map(({ name, dtype, dims }) => ({
+/** Writes tensors and metadata as one file, atomically, with their checksum. Each tensor's data are asked for once. */
+export const writeStateFile: WriteState = async (path, tensors, metadata) => {
+  const checksum = new Checksum(metadata);
+  await writeSafetensors(path, tensors, metadata, {
+    key: 'checksum',
+    placeholder: '0'.repeat(64),
+    add: (tensor, data) => checksum.add(tensor, data),
+    digest: () => checksum.digest(),
+  });
+};
+
+/**
+ * The values of a state after `position` tokens as tensors to write. They are read from the state when they are asked for in the order of
+ * their names, some at a time, so that few of them are in memory.
+ */
+export function stateTensors(owner: StateOwner, state: State, position: number): TensorToWrite[] {
+  const layout = layoutOf(owner, position).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const bytesOf = ({ dtype, dims }: (typeof layout)[number]): number =>
+    dims.reduce((a, b) => a * b, DTYPES[dtype].bytes);
+  const held = new Map<string, HostTensor>();
+  const read = async (first: number): Promise<void> => {
+    let end = first;
+    for (let bytes = 0; end < layout.length && bytes < GROUP_BYTES; end++) bytes += bytesOf(layout[end]!);
+    const names = layout.slice(first, end).map(({ name }) => name);
+    for (const [name, tensor] of await state.read(names)) held.set(name, tensor);
+  };
+  return layout.map(({ name, dtype, dims }, i) => ({
     name,
     dtype: DTYPES[dtype].safetensors,
     shape: dims,
-    data: held?.get(name)?.data ?? (async () => (await state.read([name])).get(name)!.data),
+    data: async () => {
+      if (!held.has(name)) await read(i);
+      const { data } = held.get(name)!;
+      held.delete(name);
+      return data;
+    },
   }));
 }
 
@@ -327,17 +355,34 @@ export async function checksumOf(
   tensors: readonly TensorToWrite[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<string> {
-  const hash = sha256();
-  const say = (facts: unknown): void => void hash.update(`${JSON.stringify(facts)}\n`);
-  say(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)));
-  for (const { name, dtype, shape, data: given } of [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const data = typeof given === 'function' ? await given() : given;
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    say([name, dtype, shape]);
-    // Node takes at most 2^31 - 1 bytes in one call.
-    for (let at = 0; at < bytes.byteLength; at += 2 ** 30) hash.update(bytes.subarray(at, at + 2 ** 30));
+  const checksum = new Checksum(metadata);
+  for (const tensor of [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const { data } = tensor;
+    checksum.add(tensor, typeof data === 'function' ? await data() : data);
   }
-  return hash.digest('hex');
+  return checksum.digest();
+}
+
+/** A SHA-256 over metadata, and then over tensors in the order of their names. */
+class Checksum {
+  private readonly hash = sha256();
+
+  constructor(metadata: Readonly<Record<string, string>>) {
+    this.say(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  add({ name, dtype, shape }: TensorToWrite, data: TensorData): void {
+    this.say([name, dtype, shape]);
+    this.hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+
+  digest(): string {
+    return this.hash.digest('hex');
+  }
+
+  private say(facts: unknown): void {
+    this.hash.update(`${JSON.stringify(facts)}\n`);
+  }
 }
 
 /** The snapshot whose tokens are the longest prefix of these; no reference to it is added. */

@@ -82,8 +82,11 @@ export interface OpenedFile {
   close(): Promise<void>;
 }
 
-/** Appends bytes to a file that is being written; they may be reused once the promise resolves. */
-export type WriteBytes = (bytes: Uint8Array) => Promise<void>;
+/**
+ * Appends bytes to a file that is being written, or writes them at a position, for files that are not written in order. They may be reused
+ * once the promise resolves.
+ */
+export type WriteBytes = (bytes: Uint8Array, position?: number) => Promise<void>;
 
 /** An incremental hash; strings are hashed as UTF-8. */
 export interface Digest {

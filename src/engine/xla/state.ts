@@ -4,7 +4,7 @@
  * first copied into a new batch. A fork shares its row by a reference count, and costs nothing until one of the two runs.
  */
 import { DeviceError } from '../../errors.js';
-import { DTYPES, type RowValue } from '../../graph/index.js';
+import type { RowValue } from '../../graph/index.js';
 import { holding, Lifetime } from '../lifetime.js';
 import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
@@ -144,14 +144,16 @@ export class XlaState implements State {
   ): Promise<Map<string, HostTensor>> {
     // The state's row is taken out first, so that the other rows are not copied to the host.
     if (this.batch.rows > 1) await this.reader.takeOut(this);
-    const { batch, row, length } = this;
+    const { batch, length } = this;
     const values = names.map((name) => {
       const value = batch.values.get(name);
       if (!value) throw new DeviceError(`the state holds no '${name}'`);
       return value;
     });
     const copies = await Promise.all(
-      values.map(async (value) => copyOf(value.spec, await this.reader.download(value), batch, row, length)),
+      values.map(async (value) =>
+        withoutRoom(value.spec, await this.reader.download(value), batch.room, length),
+      ),
     );
     return new Map(names.map((name, i) => [name, copies[i]!]));
   }
@@ -203,26 +205,17 @@ function keyOf(batch: Batch, row: number): object {
   return own[row]!;
 }
 
-/** One row of a downloaded value; for a growing one, its `length` entries without spare room. */
-function copyOf(spec: StateSpec, data: TensorData, batch: Batch, row: number, length: number): HostTensor {
+/** A downloaded value of a batch of one row; a growing one without its spare room. The array is not shared: its entries are moved in it. */
+function withoutRoom(spec: StateSpec, data: TensorData, room: number, length: number): HostTensor {
+  const { dtype, grows } = spec;
   const dims = stateDims(spec, length);
-  const { array } = DTYPES[spec.dtype];
-  const kept = stateDims(spec, batch.room);
+  if (grows === undefined) return { dtype, dims, data };
   const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
-  const from = spec.shape[0] === 'batch' ? row * size(kept) : 0;
-  // The downloaded array is not shared: no copy is needed.
-  if (spec.grows === undefined && data.length === size(kept)) return { dtype: spec.dtype, dims, data };
-  if (spec.grows === undefined) {
-    const whole = new array(size(kept)) as TensorData;
-    whole.set(data.subarray(from, from + size(kept)) as never);
-    return { dtype: spec.dtype, dims, data: whole };
-  }
-  const copy = new array(size(dims)) as TensorData;
-  const inner = size(dims.slice(spec.grows + 1));
-  const outer = size(dims.slice(0, spec.grows));
+  const inner = size(dims.slice(grows + 1));
+  const outer = size(dims.slice(0, grows));
   for (let i = 0; i < outer; i++) {
-    const start = from + i * batch.room * inner;
-    copy.set(data.subarray(start, start + length * inner) as never, i * length * inner);
+    const start = i * room * inner;
+    data.copyWithin(i * length * inner, start, start + length * inner);
   }
-  return { dtype: spec.dtype, dims, data: copy };
+  return { dtype, dims, data: data.subarray(0, size(dims)) };
 }

@@ -4,7 +4,7 @@
  */
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
 import type { LanguageModel } from '../language-model.js';
-import { loadSnapshot, type Snapshot } from '../snapshot.js';
+import { loadSnapshot, type Snapshot, type WriteState } from '../snapshot.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
 
@@ -56,9 +56,15 @@ export class StateLibrary {
     await this.store.delete(fileKey(owner, id));
   }
 
-  /** Saves a snapshot durably. */
-  async save(owner: string, snapshot: Snapshot, state: NewState, id = newStateId()): Promise<StateRecord> {
-    const bytes = await this.store.putFile(fileKey(owner, id), (path) => snapshot.save(path));
+  /** Saves a snapshot durably; `write` is `Snapshot.save`'s. */
+  async save(
+    owner: string,
+    snapshot: Snapshot,
+    state: NewState,
+    id = newStateId(),
+    write?: WriteState,
+  ): Promise<StateRecord> {
+    const bytes = await this.store.putFile(fileKey(owner, id), (path) => snapshot.save(path, write));
     const tokens = snapshot.length;
     return this.write(owner, {
       id,

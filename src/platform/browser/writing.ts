@@ -30,9 +30,9 @@ export async function streamFileAtomic(
     const writer = await volume.openWriter(join(temporary));
     try {
       let at = 0;
-      await produce(async (bytes) => {
-        writer.write(bytes, at);
-        at += bytes.byteLength;
+      await produce(async (bytes, position) => {
+        writer.write(bytes, position ?? at);
+        if (position === undefined) at += bytes.byteLength;
       });
     } finally {
       writer.close();

@@ -22,7 +22,7 @@
  * one wins, or one of them fails with a `StorageError`.
  */
 import { randomBytes } from 'node:crypto';
-import { rmSync, type Stats } from 'node:fs';
+import { fsyncSync, rmSync, type Stats, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { StorageError } from '../../errors.js';
@@ -62,8 +62,9 @@ export async function streamFileAtomic(
     }
     const handle = await open(temporary, 'wx', old === undefined ? 0o666 : old.mode & 0o777);
     try {
-      await produce((bytes) => writeAll(handle, bytes));
-      await handle.sync();
+      await produce((bytes, position) => writeAll(handle, bytes, position));
+      if (waitsInPlace) fsyncSync(handle.fd);
+      else await handle.sync();
     } finally {
       await handle.close();
     }
@@ -209,11 +210,25 @@ function isBeingWritten(name: string, writer: number): boolean {
 }
 
 /** Node takes at most 2^31 - 1 bytes in one call, and a disk that fills up takes only some of them. */
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await handle.write(bytes.subarray(done, done + 2 ** 30));
-    done += bytesWritten;
+    const part = bytes.subarray(done, done + 2 ** 30);
+    const at = position === undefined ? null : position + done;
+    done += waitsInPlace
+      ? writeSync(handle.fd, part, 0, part.byteLength, at)
+      : (await handle.write(part, 0, part.byteLength, at)).bytesWritten;
   }
+}
+
+/** See `waitInPlace`. */
+let waitsInPlace = false;
+
+/**
+ * Has this thread wait for the disk itself from now on when it writes a file. All threads of a process share four others for their files and
+ * for whatever else takes long, which are not to wait for one disk all together: a thread that does nothing but write waits itself.
+ */
+export function waitInPlace(): void {
+  waitsInPlace = true;
 }
 
 async function syncAllIn(folder: string): Promise<void> {
