@@ -146,6 +146,8 @@ test.each<[string, (name: string) => string, string[], RegExp]>([
   ],
   ['a patch that does not fit', () => at('shapes'), ['--patch', '5'], /must be multiples of patch \(5\)/],
   ['an option of text', () => at('shapes'), ['--lora', '4'], /--lora does not go with images/],
+  ['an augmentation that is none', () => at('shapes'), ['--augment', 'shift'], /expected what is varied and/],
+  ['an augmentation too far', () => at('shapes'), ['--augment', 'erase=2'], /erase is 2: expected a share/],
   ['a size that is none', () => at('shapes'), ['--image-size', '0'], /expected pixels from 1 to 4096/],
   [
     'all of a class broken',
@@ -167,14 +169,18 @@ test.each<[string, (name: string) => string, string[], RegExp]>([
   expect(existsSync(at('none'))).toBe(false);
 });
 
-test('images of other sizes are stretched where that is asked for', async () => {
+test('images of other sizes are stretched and varied where that is asked for', async () => {
   const mixed = folder('mixed', () => {
     draw('disc', at('mixed', 'disc', 'odd.png'), 15);
     mkdirSync(at('mixed', 'ring'));
     draw('disc', at('mixed', 'ring', 'alone.png'));
   });
-  const { stderr } = await train(mixed, at('stretched'), '--image-size', '9x6', '--steps', '1');
+  const varied = ['--augment', 'mirror,shift=1', '--average', '0.9', '--image-size', '9x6'];
+  const { stderr } = await train(mixed, at('stretched'), ...varied, '--steps', '1');
   expect(stderr).toMatch(/82 of 3 classes .* 9 x 6 pixels/);
   expect(stderr).toMatch(/not tested {2}ring: of a class with one image alone nothing is held out/);
   expect(stderr).toMatch(/; 6 patches at once/);
+  const goesOn = (...args: string[]) => train(mixed, at('stretched'), ...args, '--steps', '2', '--resume');
+  expect((await goesOn('--image-size', '9x6', '--average', '0.9')).stderr).toMatch(/differs in augmentation/);
+  expect((await goesOn(...varied)).stderr).toMatch(/done: validation accuracy/);
 });

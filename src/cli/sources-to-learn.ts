@@ -5,7 +5,13 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { DataError } from '../errors.js';
-import { type SourceConfig, type SourceGiven, sourceConfigOf, sourceValues } from '../models/index.js';
+import {
+  patchFor,
+  type SourceConfig,
+  type SourceGiven,
+  sourceConfigOf,
+  sourceValues,
+} from '../models/index.js';
 import {
   flawOf,
   IMAGE_FILE,
@@ -22,7 +28,7 @@ import { encodeAnswer, examplesRead, pairData } from '../train/index.js';
 import { say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { splitPairs, type TextToLearn } from './text-to-learn.js';
-import { type ImageFlags, patchFor } from './train-images.js';
+import type { ImageFlags } from './train-images.js';
 import { soundFrames } from './train-sounds.js';
 
 type Kind = 'texts' | 'images' | 'sounds';

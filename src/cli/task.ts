@@ -11,12 +11,14 @@ import {
   countParameters,
   DESIGNS,
   type Design,
+  IMAGE_DESIGNS,
+  type ImageDesign,
   openModel,
   parametersOf,
   readModel,
   SIZES,
 } from '../models/index.js';
-import { scoreText, TASKS, taskModel, taskOf } from '../tasks/index.js';
+import { positionsOf, scoreText, TASKS, taskModel, taskOf } from '../tasks/index.js';
 import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
@@ -32,7 +34,7 @@ import {
 } from './run-flags.js';
 
 interface TaskFlags extends Omit<RunFlags, 'design'> {
-  design: Design;
+  design: Design | ImageDesign;
   pattern?: string;
   set?: string[];
   length?: number;
@@ -61,12 +63,17 @@ export function configure(command: Command): void {
     .description('train a new model on a task, and test it on examples that it has not seen')
     .argument('<task>', "its name, as 'task list' prints it")
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
-    .option('--design <name>', `the sibling: ${DESIGNS.join(', ')}`, choice(DESIGNS), 'hybrid')
+    .option(
+      '--design <name>',
+      `the sibling: ${DESIGNS.join(', ')}; for images also ${IMAGE_DESIGNS.join(', ')}`,
+      choice([...DESIGNS, ...IMAGE_DESIGNS]),
+      'hybrid',
+    )
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'nano')
     .addOption(new Option('--pattern <letters>', 'its layers, instead of those of the design'))
     .option(
       '--set <key=value>',
-      'another key of its config, as in attention_selected=128; may be given several times',
+      'another key of its config, as in attention_selected=128 or input={"stem":"convolution"}; may be given several times',
       each,
     )
     .option('--length <tokens>', "tokens in a training example (default: the task's)", positive)
@@ -98,10 +105,10 @@ async function runTask(name: string, flags: TaskFlags): Promise<void> {
     set[key] = parseJson(value) ?? value;
   }
   const prepared = await task.prepare(flags.length);
-  const { sequence } = prepared;
   const model = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
     : taskModel(prepared, { design: flags.design, size: flags.size, set });
+  const sequence = positionsOf(model, prepared.sequence);
   const unit = model.modality ? 'positions' : 'tokens';
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   say(`task        ${task.name}: ${task.about} (${task.source})`);

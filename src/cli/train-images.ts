@@ -1,21 +1,41 @@
 /** `heddle train <folder of images by class>`. */
+import { InvalidArgumentError } from 'commander';
 import { DataError } from '../errors.js';
-import { type ImagesConfig, patchesOf } from '../models/index.js';
+import { type ImagesConfig, patchesOf, patchFor } from '../models/index.js';
 import { type Image, type ImageShape, readImage, resized, withChannels } from '../signals/index.js';
-import { imageData } from '../train/index.js';
+import { type Augmentation, imageData } from '../train/index.js';
 import type { ClassKind } from './train-classes.js';
 
-/** The options of image models; `patch` is the side of a patch in pixels. */
+/** The options of image models; `patch` is the side of a patch in pixels, `augment` how images are varied in training. */
 export interface ImageFlags {
   /** The size in pixels that all images are resized to. */
   imageSize?: Pick<ImageShape, 'height' | 'width'>;
   patch?: number;
+  augment?: Augmentation;
 }
+
+/** `mirror,shift=2,turn=10,scale=0.1,erase=0.25`: each of them may be left out. Throws `InvalidArgumentError` for anything else. */
+export function augmentationFrom(text: string): Augmentation {
+  const parts = text.split(',').map((part) => {
+    const [name, value] = part.split(/=(.*)/s) as [string, string?];
+    const isNumber = value !== undefined && value.trim() !== '' && Number.isFinite(Number(value));
+    const isKnown = name === 'mirror' ? value === undefined : AMOUNTS.includes(name) && isNumber;
+    if (!isKnown)
+      throw new InvalidArgumentError(
+        "expected what is varied and how much, as in 'mirror,shift=2,turn=10,scale=0.1,erase=0.25'.",
+      );
+    return [name, name === 'mirror' ? true : Number(value)];
+  });
+  return Object.fromEntries(parts);
+}
+
+const AMOUNTS = ['shift', 'turn', 'scale', 'erase'];
 
 /** Reads a folder of images, and derives the model's input. */
 export function imagesByClass({
   imageSize: size,
   patch,
+  augment,
   design,
 }: ImageFlags & { design: string }): ClassKind<Image> {
   let first: { path: string; height: number; width: number } | undefined;
@@ -53,21 +73,6 @@ export function imagesByClass({
       };
     },
     sequence: ({ json }) => patchesOf((json as { input: ImagesConfig }).input),
-    data: imageData,
+    data: (training, validation) => imageData(training, validation, augment && { augment }),
   };
-}
-
-/** The number of positions of an image, if the patch divides its size. */
-const MOST_PATCHES = 64;
-/** The preferred initial grid side of a network with stages. */
-const STAGED_SIDE = 14;
-
-/** The smallest patch with few positions; for a network with stages, which downsample, a small stem. */
-export function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>, design: string): number {
-  if (design === 'mambavision' || design === 'vminet')
-    return [4, 2, 1].find((side) => Math.min(height, width) / side >= STAGED_SIDE) ?? 1;
-  const sides = Array.from({ length: Math.min(height, width) }, (_, i) => i + 1).filter(
-    (side) => height % side === 0 && width % side === 0,
-  );
-  return sides.find((side) => (height / side) * (width / side) <= MOST_PATCHES) ?? sides.at(-1)!;
 }

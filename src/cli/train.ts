@@ -62,7 +62,7 @@ import {
 import type { EncodedText, TextToLearn } from './text-to-learn.js';
 import { isPairs, toLearn } from './to-learn.js';
 import { trainClasses } from './train-classes.js';
-import { type ImageFlags, imagesByClass } from './train-images.js';
+import { augmentationFrom, type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 import { soundsByClass } from './train-sounds.js';
 
@@ -160,6 +160,11 @@ export function configure(command: Command): void {
       imageSize,
     )
     .option(
+      '--augment <list>',
+      'vary images by class in each epoch, as in mirror,shift=2,turn=10,scale=0.1,erase=0.25: half of them mirrored, moved by up to 2 pixels, turned by up to 10 degrees, larger or smaller by up to a tenth, and a rectangle erased in a quarter of them',
+      augmentationFrom,
+    )
+    .option(
       '--documents <how>',
       'how a corpus is cut into sequences: join (one text, cut anywhere), pack (whole documents side by side, which do not see each other), or carry (a document continues, with its state, where the batch before ended)',
       choice(['join', ...DOCUMENT_FORMS]),
@@ -200,6 +205,8 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
     );
   }
   const images = await findClasses(source, IMAGE_FILE);
+  if (options.augment && !images)
+    throw new ConfigError(`--augment varies images by class, and ${source} has none: leave it out`);
   if (images) return trainClasses(source, images, imagesByClass(options), options, command);
   const sounds = await findClasses(source, SOUND_FILE);
   if (sounds) return trainClasses(source, sounds, soundsByClass(), options, command);

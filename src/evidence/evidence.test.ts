@@ -177,8 +177,10 @@ test("the recipe's digest changes with the design, size or keys", () => {
     recipeOf('ssm', 'nano', { ssm_state_size: 8 }),
     recipeOf('transformer', 'nano', { ssm_state_size: 4 }),
     recipeOf('ssm', 'small', { ssm_state_size: 4 }),
+    recipeOf('mambavision', 'nano'),
+    recipeOf('mambavision', 'nano', { ssm_state_size: 4 }),
   ];
-  expect(new Set([one, ...others]).size).toBe(4);
+  expect(new Set([one, ...others]).size).toBe(6);
 });
 
 test('work produces each finding that it declares, once', async () => {

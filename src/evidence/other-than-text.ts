@@ -29,10 +29,23 @@ const STRAIGHT = { factors: { 'lags.*': 0 } };
 /** For long runs, a tenth of the steps selects the rate. */
 const LONG = { rates: RATES, tuning: 0.1 };
 
+/** A network with stages of convolutions, state-space layers and attention. */
+const NETWORK = { designs: ['mambavision'] };
+
 const FULL: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'mnist', steps: 2500, batch: 256 }], rates: [2e-3] },
+  {
+    ...{ ...BASE, ...NETWORK },
+    stages: [{ task: 'mnist', steps: 2000, batch: 128, average: 0.995 }],
+    rates: [2e-3],
+  },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 2000, batch: 128 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'fashion-mnist', steps: 5000, batch: 128 }], rates: [2e-3] },
+  {
+    ...{ ...BASE, ...NETWORK },
+    stages: [{ task: 'fashion-mnist', steps: 10_000, batch: 128, average: 0.999 }],
+    rates: [2e-3],
+  },
   // The births series has several times as many rows as the others.
   { ...BASE, stages: [{ task: 'births', steps: 400, batch: 64, ...STRAIGHT }], rates: [1e-4, 1e-3] },
   ...SERIES.map((task) => ({

@@ -1,12 +1,17 @@
 /** Digests that detect whether a design's construction or training has changed since a finding. */
 import { createHash } from 'node:crypto';
-import { type Model, parametersOf, type Size } from '../models/index.js';
-import { taskModel } from '../tasks/index.js';
+import { isImageDesign, type Model, parametersOf, type Size } from '../models/index.js';
+import { type PreparedTask, taskModel } from '../tasks/index.js';
 import { initialWeights, TRAINING_DEFAULTS } from '../train/index.js';
 import { type Keys, siblingModel } from './siblings.js';
 
 /** An arbitrary task of tokens: the task's vocabulary changes the first and last layer, but not the design. */
 const ANY = { reads: { vocabulary: 64 }, sequence: 64 };
+/** The same of images, for networks of them. */
+const ANY_IMAGES: Pick<PreparedTask, 'reads' | 'sequence'> = {
+  reads: { kind: 'images', height: 28, width: 28, channels: 1, patch: 4, classes: ['a', 'b'] },
+  sequence: 49,
+};
 
 /** A pattern whose layers have all kinds of parameters. */
 const SAMPLE = taskModel(ANY, {
@@ -32,7 +37,7 @@ export function recipeOf(design: string, size: Size, set: Keys = {}): string {
   const before = known.get(key);
   if (before !== undefined) return before;
   begins ??= initialDigest(SAMPLE);
-  const model = modelDigest(siblingModel(ANY, design, size, set));
+  const model = modelDigest(siblingModel(isImageDesign(design) ? ANY_IMAGES : ANY, design, size, set));
   const recipe = digest(JSON.stringify([model, begins, TRAINING_DEFAULTS.optimizer]));
   known.set(key, recipe);
   return recipe;

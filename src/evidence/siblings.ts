@@ -1,5 +1,12 @@
 /** Four designs of the same size with different mixers; the widths of their MLPs equalize the parameter counts. */
-import { countParameters, type Design, type Model, parametersOf, type Size } from '../models/index.js';
+import {
+  countParameters,
+  type Design,
+  isImageDesign,
+  type Model,
+  parametersOf,
+  type Size,
+} from '../models/index.js';
 import { type PreparedTask, type TaskModelOptions, taskModel } from '../tasks/index.js';
 
 /** Designs of about the same number of parameters that all sections compare. */
@@ -10,8 +17,12 @@ export type Sibling = (typeof SIBLINGS)[number];
 /** Keys of a config, in the form of config.json. */
 export type Keys = Readonly<Record<string, unknown>>;
 
-/** A design by its name: a sibling, or a pattern of layers. */
-export function siblingOptions(name: string, size: Size, set: Keys = {}): TaskModelOptions {
+/** A sibling, or a pattern of layers, as the design that it differs from. */
+export function siblingOptions(
+  name: string,
+  size: Size,
+  set: Keys = {},
+): TaskModelOptions & { readonly design: Design } {
   const designs: Record<Sibling, Design> = {
     transformer: 'transformer',
     ssm: 'ssm',
@@ -24,13 +35,17 @@ export function siblingOptions(name: string, size: Size, set: Keys = {}): TaskMo
   return { design, size, set: { ...(name === 'hybrid-full' && full), ...set } };
 }
 
-/** A model for a task, without weights. The width of a sibling's MLPs is chosen so that it is as large as the transformer. */
+/**
+ * A model for a task, without weights: a sibling, a pattern of layers, or a network of images. The width of a sibling's MLPs is chosen so that
+ * it is as large as the transformer.
+ */
 export function siblingModel(
   prepared: Pick<PreparedTask, 'reads' | 'sequence'>,
   name: string,
   size: Size,
   set: Keys = {},
 ): Model {
+  if (isImageDesign(name)) return taskModel(prepared, { design: name, size, set });
   const plain = taskModel(prepared, siblingOptions(name, size, set));
   const mlps = plain.layers.filter(({ letters }) => letters === '-').length;
   if (!isSibling(name) || mlps === 0) return plain;

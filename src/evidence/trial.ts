@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DivergenceError, TrainingError } from '../errors.js';
 import { CHECKPOINT, openModel, type Size } from '../models/index.js';
-import { type PreparedTask, taskOf } from '../tasks/index.js';
+import { type PreparedTask, positionsOf, taskOf } from '../tasks/index.js';
 import { ADAMW_DEFAULTS, type Evaluation, MUON_DEFAULTS, TRAINING_DEFAULTS, train } from '../train/index.js';
 import type { Finding } from './finding.js';
 import { recipeOf } from './recipe.js';
@@ -23,6 +23,8 @@ export interface Stage {
   readonly batch: number;
   /** Default: AdamW. */
   readonly optimizer?: 'muon';
+  /** The decay of the average of the weights that is tested, as in `OptimizerConfig`; by default those of the last step are. */
+  readonly average?: number;
   /** Factors of the learning rate by patterns of parameter names, as in `TrainingSettings`. */
   readonly factors?: Readonly<Record<string, number>>;
   /** The accuracy on held-out examples at which the stage ends early. */
@@ -126,11 +128,12 @@ function settingsOf({ stages, size, set, count, longest }: Trial, design: string
   };
 }
 
-function stageText({ task, length, steps, batch, optimizer, factors, until, set }: Stage): string {
+function stageText({ task, length, steps, batch, optimizer, average, factors, until, set }: Stage): string {
   return [
     `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
     ...(until === undefined ? [] : [`until ${until}`]),
     ...(optimizer ? [optimizer] : []),
+    ...(average === undefined ? [] : [`averaged by ${average}`]),
     ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
     ...Object.entries(set ?? {}).map(([key, value]) => `${key} ${value}`),
   ].join(' ');
@@ -180,23 +183,25 @@ async function trained({
     const tested = await prepare(trial.stages.at(-1)!);
     const started = performance.now();
     for (const [i, stage] of trial.stages.entries()) {
-      const { batch, factors, optimizer, until } = stage;
+      const { batch, factors, optimizer, average, until } = stage;
       const steps = Math.max(1, Math.round(stage.steps * (share ?? 1)));
       const { data, sequence } = await prepare(stage);
       const run = join(folder, String(i));
       const learned = new AbortController();
+      const set = { ...trial.set, ...stage.set };
+      const model = siblingModel({ reads: tested.reads, sequence }, design, trial.size, set);
       const { step } = await train({
-        model: siblingModel({ reads: tested.reads, sequence }, design, trial.size, {
-          ...trial.set,
-          ...stage.set,
-        }),
+        model,
         data,
         settings: {
           ...TRAINING_DEFAULTS,
-          ...{ steps, batch, sequence, learningRate: rate, seed },
+          ...{ steps, batch, sequence: positionsOf(model, sequence), learningRate: rate, seed },
           ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), saveEvery: 0 },
           evaluateEvery: until === undefined ? 0 : EVALUATE_EVERY,
-          optimizer: optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS,
+          optimizer: {
+            ...(optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS),
+            ...(average !== undefined && { averageDecay: average }),
+          },
           ...(factors && { rates: factors }),
         },
         device,

@@ -201,3 +201,18 @@ export function presetOf(design: Design | ImageDesign, size: Size, input: Modali
 export function isImageDesign(design: string): design is ImageDesign {
   return (IMAGE_DESIGNS as readonly string[]).includes(design);
 }
+
+/** The number of positions of an image, if the patch divides its size. */
+const MOST_PATCHES = 64;
+/** The preferred initial grid side of a network with stages. */
+const STAGED_SIDE = 14;
+
+/** The smallest patch with few positions; for a network with stages, which downsample, a small stem. */
+export function patchFor({ height, width }: Pick<ImagesConfig, 'height' | 'width'>, design: string): number {
+  if (design === 'mambavision' || design === 'vminet')
+    return [4, 2, 1].find((side) => Math.min(height, width) / side >= STAGED_SIDE) ?? 1;
+  const sides = Array.from({ length: Math.min(height, width) }, (_, i) => i + 1).filter(
+    (side) => height % side === 0 && width % side === 0,
+  );
+  return sides.find((side) => (height / side) * (width / side) <= MOST_PATCHES) ?? sides.at(-1)!;
+}

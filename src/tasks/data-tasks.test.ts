@@ -2,8 +2,15 @@
 import { deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Device, float32, openDevice } from '../engine/index.js';
-import { DataError } from '../errors.js';
-import { type Model, parametersOf, type SeriesConfig } from '../models/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import {
+  configJson,
+  type ImagesConfig,
+  type Model,
+  parametersOf,
+  presetOf,
+  type SeriesConfig,
+} from '../models/index.js';
 import { Random } from '../nn/index.js';
 import {
   evaluateExamples,
@@ -23,8 +30,17 @@ import {
   streamForecasts,
 } from './forecasts.js';
 import { heartbeat, heartbeats } from './heartbeat.js';
-import { imagesTold, labelledImages, moved, shifted } from './images.js';
-import { bleu, chrF, type PreparedTask, TASKS, type Trained, taskModel, taskOf } from './index.js';
+import { imagesTold, labelledImages } from './images.js';
+import {
+  bleu,
+  chrF,
+  type PreparedTask,
+  positionsOf,
+  TASKS,
+  type Trained,
+  taskModel,
+  taskOf,
+} from './index.js';
 import { bitsByBand } from './language.js';
 import { OWN_MAP } from './series.js';
 import { soundsTold, telephone } from './speech.js';
@@ -49,6 +65,29 @@ function untrained(prepared: Pick<PreparedTask, 'reads' | 'sequence'>): Trained 
   const model = taskModel(prepared, { design: 'hybrid', size: 'nano', set });
   return { model, weights: initialWeights(parametersOf(model), 1), device };
 }
+
+test('a model for images keeps what the task says beside its own keys of the input, and is cut as it needs', async () => {
+  const prepared = await taskOf('mnist').prepare();
+  const input = { patch: 2, stem: 'convolution' };
+  const own = taskModel(prepared, { design: 'hybrid', size: 'nano', set: { pattern: 'M/*', input } });
+  expect(own.json).toMatchObject({
+    pattern: 'M/*',
+    max_position_embeddings: 196,
+    input: { ...prepared.reads, ...input },
+  });
+  expect(positionsOf(own, prepared.sequence)).toBe(196);
+  const plain = taskModel(prepared, { design: 'hybrid', size: 'nano' });
+  expect(plain.json).toMatchObject({ max_position_embeddings: 49, input: prepared.reads });
+  const network = taskModel(prepared, { design: 'mambavision', size: 'nano' });
+  const read = { ...(prepared.reads as ImagesConfig), patch: 2 };
+  expect(network.json).toEqual({
+    ...configJson(presetOf('mambavision', 'nano', read)),
+    tie_word_embeddings: false,
+  });
+  const tokens = { reads: { vocabulary: 8 }, sequence: 4 };
+  expect(() => taskModel(tokens, { design: 'vminet', size: 'nano' })).toThrow(ConfigError);
+  expect(positionsOf(taskModel(tokens, { design: 'ssm', size: 'nano' }), 4)).toBe(4);
+});
 
 test('BLEU and chrF equal those of sacrebleu', () => {
   // The example of sacrebleu's README.
@@ -94,19 +133,6 @@ test("the forecast of a model's linear map equals that of the model before its f
   for await (const { value } of prepared.score({ ...trained, weights }, { count: 1, seed: 1 }))
     expect(value / prepared.baselines![OWN_MAP]!).toBeCloseTo(1, 3);
   expect(prepared.baselines![OWN_MAP]).toBeLessThan(0.5 * prepared.baselines!.linear!);
-});
-
-test('a moved image keeps its size and about its brightness; a shifted one keeps its values', () => {
-  const pixels = new Uint8Array(28 * 28);
-  for (let y = 8; y < 20; y++) for (let x = 10; x < 16; x++) pixels[y * 28 + x] = 200;
-  const image = { height: 28, width: 28, channels: 1 as const, pixels };
-  const sum = ({ pixels: some }: { pixels: Uint8Array }) => some.reduce((a, b) => a + b, 0);
-  const random = new Random(3);
-  const all = Array.from({ length: 20 }, () => moved(image, random));
-  for (const each of all) expect(sum(each) / sum(image)).toBeCloseTo(1, 0);
-  expect(new Set(all.map((each) => each.pixels.join())).size).toBe(20);
-  for (let i = 0; i < 20; i++) expect([...shifted(image, random).pixels].sort()).toEqual([...pixels].sort());
-  expect(moved(image, new Random(5))).toEqual(moved(image, new Random(5)));
 });
 
 test('a recording is resampled to the telephone rate, without its silence', () => {

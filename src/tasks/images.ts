@@ -5,6 +5,7 @@ import type { ImagesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import type { Image } from '../signals/index.js';
 import {
+  type Augmentation,
   evaluateExamples,
   imageData,
   inputConfigOf,
@@ -18,8 +19,7 @@ interface ImageSet {
   readonly training: readonly Labelled<Image>[];
   readonly test: readonly Labelled<Image>[];
   readonly classes: readonly string[];
-  /** Whether small rotations and shifts keep the class. */
-  readonly moves: boolean;
+  readonly augment: Augmentation;
 }
 
 type ImageTask = Pick<Task, 'name' | 'about' | 'source' | 'reference'> & {
@@ -43,7 +43,8 @@ async function digits(name: string): Promise<ImageSet> {
       (i < 0.85 * count ? training : test).push({ example, label });
     }
   }
-  return { training, test, classes: Array.from({ length: 10 }, (_, i) => String(i)), moves: true };
+  const classes = Array.from({ length: 10 }, (_, i) => String(i));
+  return { training, test, classes, augment: { shift: 2, turn: 10, scale: 0.1 } };
 }
 
 const CLOTHES = [
@@ -67,7 +68,8 @@ async function clothes(name: string): Promise<ImageSet> {
     );
   const part = async (set: string): Promise<Labelled<Image>[]> =>
     labelledImages(await read(`${set}-images-idx3-ubyte`), await read(`${set}-labels-idx1-ubyte`));
-  return { training: await part('train'), test: await part('t10k'), classes: CLOTHES, moves: false };
+  const augment = { mirror: true, shift: 2 };
+  return { training: await part('train'), test: await part('t10k'), classes: CLOTHES, augment };
 }
 
 /** Parses images and labels in the IDX format of MNIST. Throws `DataError` for another format or inconsistent sizes. */
@@ -133,7 +135,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
     lengths: { train: positions, test: [positions] },
     async prepare(length) {
       expectOwnLength(task.name, positions, length);
-      const { training, test, classes, moves } = await load(task.name);
+      const { training, test, classes, augment } = await load(task.name);
       const order = new Random(1).permutation(training.length);
       const shuffled = [...order].map((i) => training[i]!);
       const held = Math.min(1000, Math.round(training.length / 10));
@@ -141,11 +143,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
       return {
         reads: { kind: 'images', height: SIDE, width: SIDE, channels: 1, patch, classes: [...classes] },
         sequence: positions,
-        data: imageData(
-          shuffled.slice(held),
-          shuffled.slice(0, held),
-          moves ? { vary: moved } : { vary: shifted },
-        ),
+        data: imageData(shuffled.slice(held), shuffled.slice(0, held), { augment }),
         async *score(trained) {
           yield { of: `${told[0]} images, ${told[1]} learned`, ...(await imagesTold(trained, test)) };
         },
@@ -164,55 +162,4 @@ export async function imagesTold(
   const batch = Math.max(1, Math.floor((32_768 * patch ** 2) / SIDE ** 2));
   const { measures, tokens } = await evaluateExamples(model, weights, objective, validation, batch, device);
   return { value: measures!.accuracy!, answers: tokens };
-}
-
-/** Augments an image: rotates it by up to 10 degrees, scales it by up to a tenth, and shifts it by up to two pixels. */
-export function moved(image: Image, random: Random): Image {
-  const within = (most: number): number => most * (2 * random.uniform() - 1);
-  const [angle, size] = [within(Math.PI / 18), 1 + within(0.1)];
-  const [right, down] = [within(2), within(2)];
-  const [cosine, sine] = [Math.cos(angle) / size, Math.sin(angle) / size];
-  return resampled(image, { right, down, across: [cosine, sine], along: [-sine, cosine] });
-}
-
-/** Augments an image: mirrors it or not, and shifts it by up to two pixels. */
-export function shifted(image: Image, random: Random): Image {
-  const mirror = random.below(2) === 0 ? 1 : -1;
-  const [right, down] = [random.below(5) - 2, random.below(5) - 2];
-  return resampled(image, { right, down, across: [mirror, 0], along: [0, 1] });
-}
-
-/**
- * A motion of an image: the pixel at (x, y), relative to the centre, is taken from `across` . (x - right, y - down) in its row, and from
- * `along` . (...) in its column.
- */
-interface Motion {
-  readonly right: number;
-  readonly down: number;
-  readonly across: readonly [number, number];
-  readonly along: readonly [number, number];
-}
-
-/** Bilinear resampling; pixels outside the image are black. */
-function resampled(image: Image, { right, down, across, along }: Motion): Image {
-  const { height, width, pixels } = image;
-  const [middleX, middleY] = [(width - 1) / 2, (height - 1) / 2];
-  const [[xx, xy], [yx, yy]] = [across, along];
-  const at = (x: number, y: number): number =>
-    x < 0 || y < 0 || x >= width || y >= height ? 0 : pixels[y * width + x]!;
-  const made = new Uint8Array(height * width);
-  for (let row = 0, i = 0; row < height; row++) {
-    const v = row - middleY - down;
-    for (let column = 0; column < width; column++, i++) {
-      const u = column - middleX - right;
-      const x = xx * u + xy * v + middleX;
-      const y = yy * v + yx * u + middleY;
-      const [left, top] = [Math.floor(x), Math.floor(y)];
-      const [a, b] = [x - left, y - top];
-      const above = at(left, top) * (1 - a) + at(left + 1, top) * a;
-      const below = at(left, top + 1) * (1 - a) + at(left + 1, top + 1) * a;
-      made[i] = Math.round(above * (1 - b) + below * b);
-    }
-  }
-  return { ...image, pixels: made };
 }

@@ -23,7 +23,7 @@ import { verses } from './translation.js';
 import { wordnetKinds } from './wordnet.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
-export { type TaskModelOptions, taskModel } from './model.js';
+export { positionsOf, type TaskModelOptions, taskModel } from './model.js';
 export { OWN_MAP } from './series.js';
 export {
   ACCURACY,

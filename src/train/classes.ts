@@ -16,6 +16,7 @@ import {
 import { type ImagesConfig, perceive, type SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { type Image, pixelValues, type Sound } from '../signals/index.js';
+import { type Augmentation, augmented, checkAugmentation } from './augmentation.js';
 import { shuffled } from './batches.js';
 import {
   batched,
@@ -64,23 +65,32 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
 
 /** The options of image training. */
 export interface ImageDataOptions {
-  /** Augmentation: returns a variation of an image, of the same size. */
-  readonly vary?: (image: Image, random: Random) => Image;
+  /** How the images are varied in training, or what returns a variation of an image, of the same size; by default they are not. */
+  readonly augment?: Augmentation | ((image: Image, random: Random) => Image);
 }
 
 /**
  * Images of the model's size and channels, reshuffled in each epoch. Throws `DataError` for images of another size and for an empty set,
- * `ConfigError` for a model that is not an image classifier.
+ * `ConfigError` for a model that is not an image classifier and for an augmentation outside its ranges.
  */
 export function imageData(
   training: readonly Labelled<Image>[],
   validation: readonly Labelled<Image>[],
-  { vary = (image) => image }: ImageDataOptions = {},
+  { augment = {} }: ImageDataOptions = {},
 ): DataSource {
+  const vary =
+    typeof augment === 'function'
+      ? augment
+      : (image: Image, random: Random): Image => augmented(image, random, augment);
+  if (typeof augment !== 'function') checkAugmentation(augment);
   return (model, { seed }) => {
     const { height, width, channels, classes } = inputConfigOf<ImagesConfig>(model, 'images');
+    const named = typeof augment !== 'function' && Object.keys(augment).length > 0;
     return classData(
-      { training, validation, classes, seed, kind: 'images' },
+      {
+        ...{ training, validation, classes, seed, kind: 'images' },
+        ...(named && { identity: { augmentation: JSON.stringify(augment) } }),
+      },
       {
         inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],
         expectFitting(image) {
@@ -139,6 +149,8 @@ interface LabelledSets<T> {
   readonly seed: number;
   /** The name of examples in messages. */
   readonly kind: string;
+  /** What else determines a run. */
+  readonly identity?: TrainingData['identity'];
 }
 
 /** Converts examples to the model's inputs. */
@@ -153,7 +165,7 @@ interface Reading<T> {
 }
 
 function classData<T>(
-  { training, validation, classes, seed, kind }: LabelledSets<T>,
+  { training, validation, classes, seed, kind, identity }: LabelledSets<T>,
   { inputs, expectFitting, bytes, values }: Reading<T>,
 ): TrainingData {
   if (training.length === 0 || validation.length === 0)
@@ -191,6 +203,6 @@ function classData<T>(
       },
     },
     validation: held,
-    identity: { [kind]: digest(training), [`held-out ${kind}`]: digest(validation) },
+    identity: { [kind]: digest(training), [`held-out ${kind}`]: digest(validation), ...identity },
   };
 }

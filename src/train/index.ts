@@ -1,5 +1,6 @@
 /** Training of models. */
 
+export type { Augmentation } from './augmentation.js';
 export { classObjective, type ImageDataOptions, imageData, type Labelled, soundData } from './classes.js';
 export {
   type BatchLoss,
