@@ -158,7 +158,7 @@ test.each<[string, (name: string) => string, string[], RegExp]>([
         writeFileSync(at(n, 'disc', 'a.png'), 'x');
       }),
     [],
-    /of the class disc no image can be read: .*a\.png is no image/,
+    /of the class disc no image can be read: .*a\.png is not a supported image/,
   ],
 ])('%s is refused, and writes nothing', async (name, make, args, message) => {
   const { code, stderr } = await train(make(name), at('none'), ...args);
