@@ -96,7 +96,7 @@ const convolutionOperator = defineComposite<null>({
     const padded = withPast(x!, state, width);
     if (sequence === 1) {
       const taps = transpose(reshape(weight!, [-1, width]), [1, 0]);
-      // The sum over rows as a product with ones, which is faster.
+      // The sum over rows is computed as a product with ones, which is faster.
       const mixed = matmul(fill([1, width], 1), multiply(padded, taps));
       return [bias ? add(mixed, bias) : mixed, slice(padded, 1, 1, width)];
     }

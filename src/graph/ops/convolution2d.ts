@@ -241,9 +241,9 @@ function convInOnnx(
 
 /**
  * y[b, r, c, o] = sum over i, j, k of weight[o, k, i, j] * x[b, r * stride + i - p, c * stride + j - q, k], with zeros around the image
- * so that a kernel of odd sides reaches as far in all directions: p and q are half of its sides, rounded down. x is
- * [batch, height, width, channels], weight [outputs, channels, rows, columns] as in PyTorch; one of [channels, 1, rows, columns] takes
- * each channel on its own. Returns [batch, ceil(height / stride), ceil(width / stride), outputs] for odd kernels. Throws
+ * so that a kernel with odd sides is centred: p and q are half of its sides, rounded down. x is
+ * [batch, height, width, channels], weight [outputs, channels, rows, columns] as in PyTorch; a weight [channels, 1, rows, columns] is
+ * depthwise. Returns [batch, ceil(height / stride), ceil(width / stride), outputs] for odd kernels. Throws
  * `ShapeError`.
  */
 export function convolution2d(x: Tensor, weight: Tensor, { stride = 1 }: { stride?: number } = {}): Tensor {

@@ -67,7 +67,7 @@ const productsOperator = defineComposite<Counts>({
       );
     };
     const small = gradients(blocks.small, 0);
-    /** What flows back through the products of some levels: [rows, members, steps, keySize] for each operand. */
+    /** The gradients through the products of some levels: [rows, members, steps, keySize] for each operand. */
     const through = (levels: typeof blocks.levels): [Tensor[], Tensor[]] => {
       const sums = levels.reduce<readonly Tensor[]>((totals, { x, y, mask, open }) => {
         const own = multiply(small, tiled(mask, counts));
@@ -97,7 +97,7 @@ const productsOperator = defineComposite<Counts>({
     }
     const along = (operands: readonly Tensor[], parts: readonly Tensor[]): Tensor =>
       operands.map((operand, i) => wide(multiply(operand, parts[i]!))).reduce((a, b) => add(a, b));
-    // Nothing decays on the diagonal, whose share would be the difference of two equal numbers.
+    // The diagonal has no decay; its contribution would be the difference of two equal numbers.
     const dSums = subtract(along(xs, dxs), along(ys, dys));
     return [
       ...dxs.map((dx, i) => add(dx, xDiagonal[i]!)),
@@ -113,7 +113,7 @@ function partsOf(operands: readonly Tensor[], counts: Counts) {
   return { xs, ys, blocks: blocksOf(operands.at(-1)!) };
 }
 
-/** How rows are cut and multiplied with what decays, at each size of blocks. */
+/** The decomposition of the rows into blocks of each size, with the decay factors. */
 function blocksOf(sums: Tensor) {
   const [rows, members, steps, keySize] = sums.shape as [Dim, Dim, number, Dim];
   const small = Math.min(steps, SMALL);
@@ -127,7 +127,7 @@ function blocksOf(sums: Tensor) {
   const shared = (factors: Tensor, length: number, blocks: number): Tensor =>
     reshape(factors, [rows, members, blocks, 1, length, keySize]);
 
-  /** All of some operands in blocks, one below the other, times the factors: [rows, members, blocks, operands * length, keySize]. */
+  /** Several operands in blocks, stacked, times the factors: [rows, members, blocks, operands * length, keySize]. */
   const stacked = (parts: readonly Tensor[], factors: Tensor | undefined, length: number, blocks: number) => {
     const together = concat(
       parts.map((part) => reshape(part, [rows, members, blocks, 1, length, keySize])),
@@ -137,7 +137,7 @@ function blocksOf(sums: Tensor) {
     return reshape(decayed, [rows, members, blocks, parts.length * length, keySize]);
   };
 
-  // Blocks of a few steps are multiplied as a whole, and a mask takes out what a level is not for.
+  // Small blocks are multiplied as a whole, and a mask selects the entries of each level.
   const levels = [0, ...blockSizes(small)].map((size) => {
     const factors = size === 0 ? undefined : shared(fromBoundary(size), small, count);
     const all = (parts: readonly Tensor[]): Tensor => stacked(parts, factors, small, count);
@@ -145,7 +145,7 @@ function blocksOf(sums: Tensor) {
       mask: size === 0 ? identity(small) : pairMask(small, size),
       x: all,
       y: all,
-      /** What flows back: [rows, members, blocks, operands, steps, keySize]. */
+      /** The gradients of the operands: [rows, members, blocks, operands, steps, keySize]. */
       open: (part: Tensor, operands: number): Tensor => {
         const own = reshape(part, [rows, members, count, operands, small, keySize]);
         return factors ? multiply(own, factors) : own;
@@ -175,7 +175,7 @@ function blocksOf(sums: Tensor) {
           size,
           pairs,
         );
-      /** What flows back into one half of the steps, [rows, members, steps, keySize] for each operand; zeros in the other. */
+      /** The gradients of one half of the steps, [rows, members, steps, keySize] for each operand; zeros in the other. */
       const back =
         (factors: Tensor, from: 0 | 1) =>
         (part: Tensor, operands: number): Tensor[] =>
@@ -195,7 +195,7 @@ function blocksOf(sums: Tensor) {
   return { small, levels, halves };
 }
 
-/** A mask of one product for all of them, [xs * size, ys * size]. */
+/** Repeats the mask of one product for all products, [xs * size, ys * size]. */
 function tiled(mask: Tensor, { xs, ys }: Counts): Tensor {
   const row = concat(
     Array.from({ length: ys }, () => mask),
@@ -208,8 +208,8 @@ function tiled(mask: Tensor, { xs, ys }: Counts): Tensor {
 }
 
 /**
- * The products of each x with each y under `sums` of log decays, which never grow from one step to the next; all are
- * [rows, members, steps, size] with a number of steps that is a power of two. Returns for each x a list of [rows, members, steps, steps].
+ * The products of each x with each y for cumulative log decays `sums`, which never increase from one step to the next; all are
+ * [rows, members, steps, size] with a power of two as the number of steps. Returns for each x a list of [rows, members, steps, steps].
  */
 export function decayedProducts(xs: readonly Tensor[], ys: readonly Tensor[], sums: Tensor): Tensor[][] {
   const counts = { xs: xs.length, ys: ys.length };

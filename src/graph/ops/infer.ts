@@ -1,4 +1,4 @@
-/** Rules for the types of results that several operators share. */
+/** Type rules that several operators share. */
 import { ShapeError } from '../../errors.js';
 import type { TensorType } from '../tensor.js';
 

@@ -36,8 +36,8 @@ const inverseOperator = defineComposite<null>({
 });
 
 /**
- * The inverses of A [..., size, size], for |A| |A^-1| up to 1000 in the Frobenius norm and the spectral one, such as I plus a matrix
- * of a positive symmetric part. Throws `ShapeError` for matrices that are not square.
+ * The inverses of A [..., size, size], for condition numbers |A| |A^-1| up to 1000 (Frobenius norm of A, spectral norm of the
+ * inverse), such as I plus a matrix with a positive symmetric part. Throws `ShapeError` for matrices that are not square.
  */
 export function inverse(a: Tensor): Tensor {
   return applyOne(inverseOperator, [a], null);

@@ -76,9 +76,9 @@ function joined(parts: Parts, axis: number): Tensor {
 
 /**
  * With P_l the transition's powers [channels, size, steps], and U the inputs of all chunks [channels, steps, batch * chunks]:
- * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; what a chunk leaves is P_l times U backwards; and
- * of the state h that was there before the chunk, step t reads Re sum_n P_t (w a h). So all that is as large as the powers are
- * products of matrices with them.
+ * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; the contribution of a chunk to the state is P_l times U
+ * reversed; and step t reads Re sum_n P_t (w a h) of the state h before the chunk. So everything that is as large as the powers is
+ * computed as a product of matrices with them.
  */
 function channelsInChunks([input, transition, readout, state]: Operands): Tensor[] {
   const [batch, sequence, channels] = input!.shape as [Dim, Dim, number];
@@ -111,7 +111,7 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
     matmul(stacked, joined(im ? [re, negate(im)] : [re], 1), { transposeA: true });
   const within = matmul(toeplitz(reshape(read(weights), [channels, steps])), u);
 
-  // The last chunk may be shorter: its final state is that after its own last step.
+  // The last chunk may be shorter; its final state is the one after its own last step.
   const isLast = equal(iota(chunks), subtract(dimension(chunks), 1));
   const moved = (power: Parts): Tensor =>
     reshape(
@@ -257,7 +257,7 @@ export interface ChannelSystemInputs {
 }
 
 /**
- * h_t = a h_(t-1) + u_t for each channel with `size` numbers of a state, and y_t = Re sum_n w_n h_(t,n). Returns `output`
+ * h_t = a h_(t-1) + u_t for each channel with a state of `size` numbers, and y_t = Re sum_n w_n h_(t,n). Returns `output`
  * [batch, sequence, channels] and the final `state` [batch, parts, channels, size]. Throws `ShapeError` where shapes do not fit.
  */
 export function channelSystem({ input, transition, readout, state, documents }: ChannelSystemInputs): {
@@ -286,8 +286,8 @@ const stateOperator = defineComposite<null>({
 });
 
 /**
- * In a chunk the states that its own inputs make are summed by doubling: to each step that of 1, 2, 4, ... steps before is added, times
- * the same power of A. What was there before the chunk is added likewise, from 1, 2, 4, ... steps after it to the next as many.
+ * Within a chunk, the contributions of its inputs to the states are summed by doubling: to each step, the value 1, 2, 4, ... steps before is
+ * added, times the same power of A. The contribution of the state before the chunk is spread over its steps in the same way.
  */
 function statesInChunks([input, transition, state]: Operands): Tensor[] {
   const [batch, sequence, size] = input!.shape as [Dim, Dim, number];
@@ -295,7 +295,7 @@ function statesInChunks([input, transition, state]: Operands): Tensor[] {
   const whole = rest === 0 ? input! : concat([input!, zeros([batch, rest, size])], 1);
   const rows = multiplyDims([batch, chunks]);
   let own = reshape(whole, [rows, steps, size]);
-  // Rows are states, so that a step multiplies by the transposed matrix from the right: A^1, A^2, A^4, ...
+  // States are rows, so a step multiplies by the transposed matrix from the right: A^1, A^2, A^4, ...
   const powers = [transition!];
   for (let length = 1; length < steps; length *= 2) {
     const power = powers.at(-1)!;

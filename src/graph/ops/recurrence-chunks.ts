@@ -13,12 +13,12 @@
  *
  *     u = (I + A)^-1 (beta v - beta (k exp(c)) S)
  *
- * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk. Where the erased value has keys of its own (f to
- * read it, r to remove it), it is w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and each
+ * so that S' is a matrix times S, plus a term. A scan carries S from chunk to chunk. With separate erase keys (f to read the erased value,
+ * r to remove it), the erased value is w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and each
  * step adds v under k and subtracts w under r.
  *
- * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. A gate for each head
- * multiplies a whole product of rows; with a gate for each key products are made as decayed-products.ts has it.
+ * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. With a gate per head, the decay
+ * multiplies whole products of rows; with a gate per key, products are computed as in decayed-products.ts.
  */
 import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shape.js';
 import type { Operands, Tensor } from '../tensor.js';
@@ -33,16 +33,16 @@ import { cumulativeSum } from './reduce.js';
 import { scan } from './scan.js';
 import { identity, unitTriangularInverse } from './triangular.js';
 
-/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter, and where products of steps cost more. */
+/** Steps of a chunk, a power of two; fewer if the sequence is known to be shorter, and for gates or erase keys that make the products of steps more expensive. */
 const CHUNK = { perHead: 64, perKey: 32, ofErase: 16 };
 
 /** A logarithm of a decay of which exp() is 0. */
 const NEVER = -1e30;
 
 /**
- * Output and final state of `linearRecurrence`, by the same operands. Inside, operands are [rows, members, steps, size]: a row is
- * a chunk of a group of heads that share queries and keys, and those have 1 member. Rows are [batch, chunks, groups] in this order: the
- * batch is the major part, so that over several devices each can compute the rows of its own sequences.
+ * Output and final state of `linearRecurrence`, from the same operands. Internally, operands are [rows, members, steps, size]: a row is
+ * a chunk of a group of heads that share queries and keys, which have 1 member. Rows are ordered as [batch, chunks, groups]: the
+ * batch is the major part, so that with several devices each can compute the rows of its own sequences.
  */
 export function recurrenceInChunks(
   [query, key, value, gate, state, beta, find, remove, documents]: Operands,
@@ -59,7 +59,7 @@ export function recurrenceInChunks(
   const chunks = divideDimUp(sequence, steps);
   const rows = multiplyDims([batch, chunks, groups]);
 
-  /** [batch, sequence, count * size] -> [rows, count / groups, steps, size], filled up with steps of zeros, which do nothing. */
+  /** [batch, sequence, count * size] -> [rows, count / groups, steps, size], padded with steps of zeros, which have no effect. */
   const inChunks = (x: Tensor, count: number): Tensor => {
     const rest = addDims(multiplyDims([chunks, steps]), multiplyDims([sequence, -1]));
     const whole = rest === 0 ? x : concat([x, zeros([batch, rest, x.shape[2]!])], 1);
@@ -71,14 +71,14 @@ export function recurrenceInChunks(
   const q = shared(query!, heads.query);
   const k = shared(key!, heads.key);
   const v = inChunks(value!, heads.value);
-  // Borders of documents set the decay to 0; without a gate nothing else decays.
+  // Document borders are applied to the decay, so a recurrence without a gate gets gates of zero.
   const gates = gate ?? (documents && zeros([batch, sequence, heads.value]));
   const borders = documents && bordersOf(documents, steps, chunks, groups);
   const decay = gates && new Decay(inChunks(gates, heads.value), borders);
 
   const rate = beta && inChunks(beta, heads.value);
   const [f, r] = [find, remove].map((x) => x && shared(x, heads.key));
-  /** The keys by which a step asks what the state holds. */
+  /** The keys with which a step reads the state. */
   const asked = rate ? multiply(k, rate) : f;
   const [seen, found] = productsOf(asked ? [q, asked] : [q], r ? [k, r] : [k], decay) as [Tensor[], Tensor[]];
   const perStep = asked && (decay ? multiply(asked, decay.sinceStart()) : asked);
@@ -136,7 +136,7 @@ function solveDelta(found: Tensor, values: Tensor, perStep: Tensor): Solved {
   return { own: matmul(inverse, values), perState: matmul(inverse, perStep) };
 }
 
-/** What is taken out: -w = own - perState S, of f . k, f . r, v and f exp(c). */
+/** The erased values: -w = own - perState S, of f . k, f . r, v and f exp(c). */
 function solveErase(found: Tensor, removed: Tensor, v: Tensor, perStep: Tensor): Solved {
   const inverse = unitTriangularInverse(removed);
   const earlier = multiply(found, subtract(1, identity(found.shape.at(-1)!)));
@@ -159,7 +159,7 @@ function untilEnd(k: Tensor, x: Tensor, decay: Decay | undefined): Tensor {
   return decay ? decay.untilEnd(k, x) : matmul(k, x, { transposeA: true });
 }
 
-/** What a chunk makes of the state before it: a factor of each number, or a matrix [rows, members, keySize, keySize]. */
+/** The transition of a chunk for the state before it: a factor per row, or a matrix [rows, members, keySize, keySize]. */
 function transitionOf(k: Tensor, writes: readonly Writes[], decay: Decay | undefined): Tensor {
   const kept = decay ? decay.whole() : fill([k.shape[0]!, 1, 1, 1], 1);
   return writes.reduce(
@@ -178,10 +178,10 @@ function transitionOf(k: Tensor, writes: readonly Writes[], decay: Decay | undef
 interface Borders {
   /** Whether a step is of the same document as another: [rows, 1, steps, steps]. */
   readonly between: Tensor;
-  /** Whether it is of the document that the state before the chunk is of, and of that of the last step: [rows, 1, steps, 1]. */
+  /** Whether a step is of the same document as the state before the chunk, and as the last step: [rows, 1, steps, 1]. */
   readonly fromStart: Tensor;
   readonly untilEnd: Tensor;
-  /** Whether both are the same: [rows, 1, 1, 1]. */
+  /** Whether the state before the chunk and the last step are of the same document: [rows, 1, 1, 1]. */
   readonly whole: Tensor;
 }
 
@@ -190,7 +190,7 @@ function bordersOf(documents: Tensor, steps: number, chunks: Dim, groups: number
   const all = multiplyDims([chunks, steps]);
   const rest = addDims(all, multiplyDims([sequence, -1]));
   const filling = rest === 0 ? [] : [broadcastTo(lastDocument(documents), [batch, rest])];
-  // The document of the state before the first chunk, then of each step, in chunks.
+  // The document of the state before the first chunk, then of each step.
   const numbers = concat([zeros([batch, 1], 'int64'), documents, ...filling], 1);
   const inChunks = (from: Dim): Tensor =>
     reshape(slice(numbers, 1, from, addDims(all, from)), [batch, chunks, steps]);

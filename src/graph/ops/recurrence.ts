@@ -1,19 +1,19 @@
 /**
- * The linear recurrence, the core of Mamba, Mamba-2, linear attention and their kin, with a state S [keySize, valueSize]
+ * The linear recurrence, the core of Mamba, Mamba-2, linear attention and similar layers, with a state S [keySize, valueSize]
  * for each head:
  *
  *     S_t = diag(exp(g_t)) S_(t-1) + k_t v_t^T        o_t = S_t^T q_t
  *
- * and, where there is a beta, by the delta rule of DeltaNet and Gated DeltaNet (Yang et al., 2024, arXiv 2412.06464): what
- * the key already finds in the decayed state is taken out of what is written,
+ * and, with a beta, by the delta rule of DeltaNet and Gated DeltaNet (Yang et al., 2024, arXiv 2412.06464): the value that
+ * the key already retrieves from the decayed state is subtracted from the written value,
  *
  *     S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T    D_t = diag(exp(g_t)) S_(t-1)
  *
- * In its most general form, that of GDN-2 and RWKV-7, what is taken out is found under a key f of its own, and taken out under another, r:
+ * In the most general form, that of GDN-2 and RWKV-7, the erased value is read with a separate key f and removed under another key r:
  *
  *     S_t = D_t + k_t v_t^T - r_t (D_t^T f_t)^T
  *
- * of which the delta rule is the case that f is k, r is beta k, and beta is in v.
+ * The delta rule is the case f = k, r = beta k, with beta multiplied into v.
  */
 
 import { ShapeError } from '../../errors.js';
@@ -30,14 +30,14 @@ import {
 } from '../tensor.js';
 import { recurrenceInChunks } from './recurrence-chunks.js';
 
-/** How many heads the queries, keys and values have: the first two divide the last. */
+/** The numbers of heads of queries, keys and values: the first two divide the last. */
 export interface Heads {
   readonly query: number;
   readonly key: number;
   readonly value: number;
 }
 
-/** The place of this operand: with documents the expansion is computed, which is what trains. */
+/** The index of the operand `documents`; kernels do not support it, so the expansion is used. */
 const DOCUMENTS = 8;
 
 const recurrenceOperator = defineComposite<{ heads: Heads }>({
@@ -81,7 +81,7 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
   expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
   kernels: {
     onnx(builder, [query, key, value, gate, state, beta, find, , documents], node) {
-      // Of states without numbers: the operator divides by how many there are, which ended the process.
+      // The operator divides by the state's size and crashes the process if it is 0.
       const isEmpty = node.inputs.slice(0, 3).some((operand) => operand!.shape[2] === 0);
       if (
         find ||
@@ -141,15 +141,15 @@ export interface RecurrenceInputs {
   key: Tensor;
   /** [batch, sequence, heads * valueSize] */
   value: Tensor;
-  /** Log decay, at most 0: [batch, sequence, heads], or [batch, sequence, heads * keySize] for one a row of the state. */
+  /** Log decay, at most 0: [batch, sequence, heads], or [batch, sequence, heads * keySize] for a separate decay of each row of the state. */
   gate?: Tensor | undefined;
   /** The delta rule's rate, from 0 to 2, for keys of length 1: [batch, sequence, heads]. Without it values add up. */
   beta?: Tensor | undefined;
   /** [batch, heads, keySize, valueSize]; zeros by default. */
   state?: Tensor | undefined;
   /**
-   * In beta's place, [batch, sequence, keyHeads * keySize] each: what the state holds under `find` is taken out under `remove`. A state
-   * is bounded where diag(exp(g)) - r f^T diag(exp(g)) is no more than 1, which is the caller's affair.
+   * Instead of beta, [batch, sequence, keyHeads * keySize] each: the value that the state has under `find` is removed under `remove`. The
+   * caller must ensure that the norm of diag(exp(g)) - r f^T diag(exp(g)) is at most 1, so that the state stays bounded.
    */
   erase?: { find: Tensor; remove: Tensor } | undefined;
   /** int64 [batch, sequence], see documents.ts: at the first token of each the state is 0. */
@@ -158,7 +158,7 @@ export interface RecurrenceInputs {
 
 /**
  * S_t = D_t + k_t v_t^T with D_t = diag(exp(g_t)) S_(t-1), or S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T, or
- * S_t = D_t + k_t v_t^T - r_t (D_t^T f_t)^T, and o_t = S_t^T q_t. Consecutive value heads share a query or a key where there are fewer of those. Returns `output`
+ * S_t = D_t + k_t v_t^T - r_t (D_t^T f_t)^T, and o_t = S_t^T q_t. Consecutive value heads share a query or a key if there are fewer of those. Returns `output`
  * [batch, sequence, heads * valueSize] and the final `state`.
  */
 export function linearRecurrence(inputs: RecurrenceInputs, heads: Heads): { output: Tensor; state: Tensor } {

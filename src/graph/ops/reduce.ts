@@ -1,4 +1,4 @@
-/** The other operators that reduce along axes, and running sums. */
+/** Other reductions along axes, and cumulative sums. */
 
 import { ShapeError } from '../../errors.js';
 import { cumulativeSum as cumulativeInHlo, hloMax } from '../lower/stablehlo/reduce.js';

@@ -1,5 +1,5 @@
 /**
- * A linear scan over states, the one place where time passes step by step: recurrences are cut into chunks, and the scan
+ * A linear scan over states, the only operator that computes step by step: recurrences are cut into chunks, and the scan
  * carries the state from chunk to chunk. Its gradient is the same scan in the other direction.
  */
 import { ShapeError } from '../../errors.js';
@@ -17,19 +17,19 @@ import { matmul } from './matmul.js';
 /** How a `scan` composes its steps. */
 export interface ScanAttributes {
   /**
-   * How a step's transition acts on the state: number by number; as complex numbers, whose real and imaginary parts stand along
+   * How a step's transition acts on the state: element-wise; as complex numbers, whose real and imaginary parts are along
    * the state's first axis, of size 2; or as a matrix from the left, transposed or not.
    */
   readonly product: 'elements' | 'complex' | 'matrix' | 'transposed';
-  /** From the last step to the first. */
+  /** Whether the scan runs from the last step to the first. */
   readonly reverse: boolean;
-  /** The axis along which the steps lie; 0 by default. */
+  /** The axis of the steps; 0 by default. */
   readonly axis?: number;
   /** The transitions are decays, above 0: their products may be computed as sums of logarithms. */
   readonly decays?: boolean;
 }
 
-/** Attributes with the axis that they leave out. */
+/** Attributes with the default axis filled in. */
 export type CompleteScan = ScanAttributes & { readonly axis: number };
 
 const scanOperator = definePrimitive<CompleteScan>({
@@ -81,18 +81,18 @@ const scanOperator = definePrimitive<CompleteScan>({
   },
 });
 
-/** The first axis of the state, beside steps that lie along `axis`: complex numbers have their parts along it. */
+/** The first axis of the state, if the steps are along `axis`: the axis of the parts of complex numbers. */
 function partsAxis(axis: number): number {
   return axis === 0 ? 1 : 0;
 }
 
-/** Of each number, whose parts lie along an axis, the imaginary part is negated. */
+/** The complex conjugate of numbers whose parts are along an axis. */
 function conjugate(x: Tensor, axis: number): Tensor {
   const [re, im] = split(x, axis, [1, 1]) as [Tensor, Tensor];
   return concat([re, negate(im)], axis);
 }
 
-/** The product of complex numbers whose parts lie along an axis. */
+/** The product of complex numbers whose parts are along an axis. */
 function complexProduct(a: Tensor, b: Tensor, axis: number): Tensor {
   const [aRe, aIm] = split(a, axis, [1, 1]) as [Tensor, Tensor];
   const [bRe, bIm] = split(b, axis, [1, 1]) as [Tensor, Tensor];
@@ -178,10 +178,10 @@ function complexInOnnx(body: OnnxBuilder, a: string, b: string): string {
 }
 
 /**
- * S' = A_n S + B_n for each step n, from `initial` [...state] on. `added` (B) is [steps, ...state], or has its steps along another
- * `axis`; `transition` (A) is of the same rank and broadcasts to it, or for the products of matrices [steps, ..., rows, rows].
- * Returns `states`, shaped as `added`: what the state is before each step, and the `last` state. Throws `ShapeError` where shapes do
- * not fit.
+ * S' = A_n S + B_n for each step n, starting from `initial` [...state]. `added` (B) is [steps, ...state], or has its steps along another
+ * `axis`; `transition` (A) has the same rank and broadcasts to it, or is [steps, ..., rows, rows] for matrix products.
+ * Returns `states`, the state before each step, with the shape of `added`, and the `last` state. Throws `ShapeError` for shapes that
+ * do not fit.
  */
 export function scan(
   transition: Tensor,

@@ -1,20 +1,20 @@
 /**
  * The selective scan, the core of Mamba (Gu & Dao, 2023, arXiv 2312.00752). Every channel has a state of `size` numbers,
- * each of which decays at a rate of its own, through a step whose length the channel chooses for every token:
+ * each of which decays at its own rate, over a step whose length the channel chooses for every token:
  *
  *     h_t = exp(s_t A) h_(t-1) + k_t v_t        y_t = q_t . h_t
  *
  * (h [size, width]; s and v are rows over the channels, k and q columns that all channels share). It is
- * `linearRecurrence` with a head for each channel, and WebGPU runs it as that. The expansion is a scan that holds the states of all
- * tokens. ONNX Runtime's CPU instead takes a loop over the tokens, each step a few operators on the whole state, and for the
- * gradient one loop forward and one back, which keep no state of the past. With G_t = dL/dh_t,
+ * `linearRecurrence` with a head for each channel, and WebGPU runs it as that. The expansion is a scan that stores the states of all
+ * tokens. On ONNX Runtime's CPU it is lowered to a loop over the tokens instead, each step a few operators on the whole state, and the
+ * gradient to one loop forward and one back, which store no past states. With G_t = dL/dh_t,
  *
  *     G_t = q_t g_t + R_t        R_(t-1) = exp(s_t A) G_t        dv_t = k_t . G_t        dk_t = G_t . v_t
  *
- * and R_0 is the first state's gradient. No state but its own depends on a rate, so what A does to h is carried forward
- * beside it: e_t = dh_t/dA = exp(s_t A) (e_(t-1) + s_t h_(t-1)), dA = sum_t q_t g_t e_t. And since G_t h_t can be split at
- * either end of step t, what reaches the exponent, x_t = G_t exp(s_t A) h_(t-1), is a running sum back through time:
- * x_t = x_(t+1) + q_t g_t h_t - G_t k_t v_t, of which ds_t = A . x_t.
+ * and R_0 is the gradient of the initial state. A rate affects only its own state, so the derivative of h with respect to A is carried
+ * forward with it: e_t = dh_t/dA = exp(s_t A) (e_(t-1) + s_t h_(t-1)), dA = sum_t q_t g_t e_t. And since G_t h_t can be split at
+ * either end of step t, the gradient of the exponent, x_t = G_t exp(s_t A) h_(t-1), is a running sum backwards in time:
+ * x_t = x_(t+1) + q_t g_t h_t - G_t k_t v_t, from which ds_t = A . x_t.
  */
 
 import { ShapeError } from '../../errors.js';
@@ -113,7 +113,7 @@ const gradientOperator = defineComposite<null>({
   expand(inputs) {
     const seeds = inputs.slice(6, 8) as Tensor[];
     const operands = [...inputs.slice(0, 5), inputs[5] ?? zeros(seeds[1]!.shape)] as Tensor[];
-    // An operand that is given twice is two here: each place has a gradient of its own.
+    // An operand that is given twice counts as two operands, each with its own gradient.
     const own = operands.map((operand) => detach(operand));
     return gradientInside(scanStates(own), own, seeds);
   },
@@ -130,7 +130,7 @@ function scanStates([value, step, rate, key, query, state]: Operands): [Tensor, 
   return [tokens(over(columns(query!), after)), last];
 }
 
-/** One token after the other: on ONNX Runtime's CPU this is fastest, and it keeps no state but the last. */
+/** A loop over the tokens: the fastest form on ONNX Runtime's CPU, which stores only the last state. */
 function scanByLoop(operands: Operands): [Tensor, Tensor] {
   const { sequence, initial, at, decay } = unrolled(operands);
   const { carried, stacked } = loop(sequence, [initial], (t, [h]) => {
@@ -141,7 +141,7 @@ function scanByLoop(operands: Operands): [Tensor, Tensor] {
   return [tokens(stacked[0]!), carried[0]!];
 }
 
-/** The operands as loops over the tokens want them: at each, rows [batch, 1, width] and columns [batch, size, 1]. */
+/** The operands for loops over the tokens: for each token, rows [batch, 1, width] and columns [batch, size, 1]. */
 function unrolled([value, step, rate, key, query, state]: Operands) {
   const [batch, sequence, width] = value!.shape as [Dim, Dim, Dim];
   const rates = transpose(rate!, [1, 0]);
@@ -172,23 +172,23 @@ function columns(x: Tensor): Tensor {
   return reshape(transpose(x, [1, 0, 2]), [sequence, batch, n, 1]);
 }
 
-/** What a loop stacked, [sequence, batch, 1, n] -> [batch, sequence, n]. */
+/** The stacked results of a loop, [sequence, batch, 1, n] -> [batch, sequence, n]. */
 function tokens(stacked: Tensor): Tensor {
   const [sequence, batch, , n] = stacked.shape as [Dim, Dim, Dim, Dim];
   return transpose(reshape(stacked, [sequence, batch, n]), [1, 0, 2]);
 }
 
-/** The sum over the state's numbers: column . h, a row. */
+/** The sum over the state dimensions: column . h, a row. */
 function over(column: Tensor, h: Tensor): Tensor {
   return matmul(column, h, { transposeA: true });
 }
 
-/** The sum over the channels: row . h, as a row over the state's numbers. */
+/** The sum over the channels: row . h, as a row over the state dimensions. */
 function across(row: Tensor, h: Tensor): Tensor {
   return matmul(row, h, { transposeB: true });
 }
 
-/** The same for the gradient, with two loops: see above. */
+/** The gradient with two loops: see the head of this file. */
 function gradientByLoops(inputs: Operands): Tensor[] {
   const value = inputs[0]!;
   const { sequence, rates, initial, at, decay } = unrolled(inputs);
@@ -237,11 +237,11 @@ function gradientByLoops(inputs: Operands): Tensor[] {
 export interface ScanInputs {
   /** [batch, sequence, width] */
   value: Tensor;
-  /** How long each channel's step lasts, at least 0: [batch, sequence, width]. */
+  /** The step length of each channel, at least 0: [batch, sequence, width]. */
   step: Tensor;
-  /** How each number of a state grows in a unit of time, at most 0: [width, size]. */
+  /** The growth rate of each state dimension, at most 0: [width, size]. */
   rate: Tensor;
-  /** [batch, sequence, size], as the query. */
+  /** [batch, sequence, size], like the query. */
   key: Tensor;
   query: Tensor;
   /** [batch, size, width]; zeros by default. */
@@ -250,11 +250,11 @@ export interface ScanInputs {
   documents?: Tensor | undefined;
 }
 
-/** A step of this length forgets everything. */
+/** A step of this length resets the state. */
 const FOR_EVER = 1e30;
 
 /**
- * h_t = exp(step_t rate) h_(t-1) + key_t value_t, y_t = query_t . h_t for each channel on its own. Returns `output`
+ * h_t = exp(step_t rate) h_(t-1) + key_t value_t, y_t = query_t . h_t separately for each channel. Returns `output`
  * [batch, sequence, width] and the final `state` [batch, size, width]. Throws `ShapeError` where the shapes do not fit.
  */
 export function selectiveScan(inputs: ScanInputs): { output: Tensor; state: Tensor } {

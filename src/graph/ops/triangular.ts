@@ -1,4 +1,4 @@
-/** Lower triangular matrices, and the pairs of blocks of which one is put together. */
+/** Lower triangular matrices, and their decomposition into pairs of blocks. */
 import { ShapeError } from '../../errors.js';
 import type { Dim } from '../shape.js';
 import { applyOne, defineComposite, type Tensor } from '../tensor.js';
@@ -16,12 +16,11 @@ export function blockSizes(size: number): number[] {
 }
 
 /**
- * Cuts rows and columns into blocks of `block`, and takes them in pairs. Of the matrix [size, size] it is 1 where the row is in
- * the second block of a pair and the column in the first, else 0. Over all of `blockSizes` these cover what is below the
- * diagonal, each place once.
+ * A mask [size, size] over pairs of consecutive blocks of `block` rows: 1 where the row is in the second block of a pair and the column in
+ * the first, else 0. The masks of all `blockSizes` together cover each entry below the diagonal once.
  */
 export function pairMask(size: number, block: number): Tensor {
-  // Row and column of a pair have its number, and the others numbers that equal no other.
+  // Rows and columns of a pair get the pair's number; all others get numbers that never match.
   const pairs = (isSecond: boolean): Tensor =>
     constant(
       Int32Array.from({ length: size }, (_, i) =>
@@ -68,7 +67,7 @@ const inverseOperator = defineComposite<null>({
   },
 });
 
-/** Rows of a block that is computed as a whole, with zeros in it: smaller products cost more than what they save. */
+/** The size up to which blocks are computed as full matrices with zeros: smaller products would cost more than they save. */
 export const SMALL = 16;
 
 /** The inverse of [[T, 0], [B, U]] is [[T', 0], [-U' B T', U']]: from blocks on the diagonal to those of twice their size. */
@@ -83,7 +82,7 @@ function inverseOfSmall(a: Tensor): Tensor {
   }, identity(size));
 }
 
-/** Of A [..., size, size] the blocks on the diagonal, or (`below`) in each pair of them the one below: [..., blocks or pairs, block, block]. */
+/** The diagonal blocks of A [..., size, size], or with `below` the block below the diagonal in each pair of them: [..., blocks or pairs, block, block]. */
 export function fromDiagonal(a: Tensor, block: number, below: 0 | 1): Tensor {
   const size = a.shape.at(-1) as number;
   const count = size / block / (1 + below);
@@ -97,8 +96,8 @@ export function fromDiagonal(a: Tensor, block: number, below: 0 | 1): Tensor {
 }
 
 /**
- * A lower triangular matrix [..., size, size] of its blocks on the diagonal [..., count, block, block]. `between` gives the block below
- * them of each pair [..., pairs, block, block], of such blocks and then of those of twice the size.
+ * Assembles a lower triangular matrix [..., size, size] from its diagonal blocks [..., count, block, block]. `between` returns the block below
+ * the diagonal of each pair [..., pairs, block, block], for blocks of this size, then of twice the size, and so on.
  */
 export function fromBlocks(
   diagonal: Tensor,
@@ -116,7 +115,7 @@ export function fromBlocks(
   return reshape(all, [...leading, ...all.shape.slice(-2)]);
 }
 
-/** The inverse of I + A for A [..., size, size], of which only what is below the diagonal counts. */
+/** The inverse of I + A for A [..., size, size], of which only the entries below the diagonal are read. */
 export function unitTriangularInverse(a: Tensor): Tensor {
   return applyOne(inverseOperator, [a], null);
 }

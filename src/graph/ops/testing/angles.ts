@@ -1,4 +1,4 @@
-/** Cases for angles that add up. */
+/** Cases for cumulative sums of angles. */
 import { tabulate, total } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';

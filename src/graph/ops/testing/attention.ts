@@ -1,4 +1,4 @@
-/** Cases for attention, with what it means in float64. */
+/** Cases for attention, with its definition in float64. */
 import type { HostTensor } from '../../../engine/index.js';
 import { type NdArray, tabulate, total } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
@@ -11,7 +11,7 @@ interface Shape {
   readonly sequence: number;
   readonly entries?: number;
   readonly bias?: readonly number[];
-  /** Room for the past, and how much of it each of the 2 rows, or all, hold. */
+  /** The capacity of the past, and the number of valid entries of each of the 2 rows, or of both. */
   readonly past?: { readonly room: number; readonly lengths: readonly number[]; readonly dims?: number[] };
 }
 
@@ -144,7 +144,7 @@ export const attentionCases: CaseTable = {
       { ...causal, valueSize: VALUE_DIM },
     ),
   ],
-  // Where nobody reads the weights, the gradient is an operator of its own.
+  // If the weights are not used, the gradient is a separate operator.
   attentionGradient: [
     withoutWeights(
       proof('a head for each key, its output alone', { heads: 2, keyValueHeads: 2, sequence: 4 }, causal),

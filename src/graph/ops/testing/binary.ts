@@ -1,4 +1,4 @@
-/** Cases for the operators of two operands: every pair of shapes that broadcasts in a way of its own. */
+/** Cases for binary operators: every kind of broadcasting of two shapes. */
 import { type HostTensor, int64 } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { elementwise, tabulate } from '../../testing/arrays.js';
@@ -84,7 +84,7 @@ function withNumber({ build, of }: Binary, number: number, operand: HostTensor):
 
 const any = (seed: number) => (dims: readonly number[]) => uniform(seed, dims, -2, 2);
 const positive = (seed: number) => (dims: readonly number[]) => uniform(seed, dims, 0.5, 2);
-// An eighth apart from each other, so that a finite difference changes no order.
+// At least an eighth apart, so that a finite difference does not change their order.
 const ordered = (dims: readonly number[]) => spaced(1, dims, -1);
 const between = (dims: readonly number[]) => spaced(2, dims, -0.875);
 const small = (seed: number) => (dims: readonly number[]) => integers(seed, dims);
@@ -99,7 +99,7 @@ function smooth(operator: Binary, a = any(1), b = any(2)): OperatorCase[] {
   return [...binary(operator, a, b), ...withNumber(operator, 0.75, uniform(3, [2, 3], 0.5, 2))];
 }
 
-/** What has a truth value as its result, on floats that differ and on integers that may be equal. */
+/** Cases of a comparison, on distinct floats and on integers that may be equal. */
 function comparison(operator: Binary): OperatorCase[] {
   return [
     ...binary(operator, ordered, between),

@@ -1,4 +1,4 @@
-/** Cases for the values that a graph holds itself. None has an operand, so none has a gradient. */
+/** Cases for constants. They have no operands, so they have no gradient. */
 import { NdArray, tabulate } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { constant, dimension, fill, iota, scalar, zeros } from '../constant.js';

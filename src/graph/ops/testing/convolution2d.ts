@@ -1,4 +1,4 @@
-/** Cases of the convolution of images: strides, sides that do not divide, one channel, each channel on its own. */
+/** Cases for 2D convolution: strides, sides that the stride does not divide, one channel, depthwise. */
 import { NdArray, tabulate, total } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';

@@ -32,7 +32,7 @@ export function expertOperands(
   ];
 }
 
-/** What `experts` means, in float64. */
+/** The definition of `experts` in float64. */
 export function referenceExperts(
   { tokens, hidden, count, inner, activation }: Sizes,
   [x, weights, up, down]: readonly NdArray[],
@@ -50,7 +50,7 @@ export function referenceExperts(
   );
 }
 
-/** By name: what each token uses, and the number of experts. */
+/** By name: the experts that each token uses, and the number of experts. */
 const CHOICES: Readonly<Record<string, { count: number; chosen: readonly (readonly number[])[] }>> = {
   'two of four each': {
     count: 4,

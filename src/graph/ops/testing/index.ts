@@ -1,4 +1,4 @@
-/** All cases, for what must hold of every operator. */
+/** All cases, for the tests that run for every operator. */
 import type { OperatorCase } from '../../testing/operator-case.js';
 import { angleCases } from './angles.js';
 import { attentionCases } from './attention.js';

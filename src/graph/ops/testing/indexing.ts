@@ -1,4 +1,4 @@
-/** Cases for the operators that pick elements, put them back and find the largest. */
+/** Cases for gather, scatter and top-k. */
 import type { HostTensor } from '../../../engine/index.js';
 import { int64 } from '../../../engine/index.js';
 import { tabulate } from '../../testing/arrays.js';

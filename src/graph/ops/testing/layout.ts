@@ -33,7 +33,7 @@ export const layoutCases: CaseTable = {
       expected: () => tabulate([3, 0], () => 0),
     },
     {
-      // In ONNX a 0 means: copy the operand's dimension, which here is another.
+      // In ONNX's Reshape a 0 copies the operand's dimension, which differs here.
       name: '[2,0], which has no elements, to [0,2]',
       operands: [uniform(1, [2, 0])],
       build: (x) => reshape(x!, [0, 2]),

@@ -1,4 +1,4 @@
-/** Cases for linear systems that do not change in time: their definitions in float64, step by step. */
+/** Cases for linear time-invariant systems: their definitions in float64, step by step. */
 import { NdArray } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';

@@ -8,7 +8,7 @@ import { crossEntropy, logSoftmax, logSumExp, rmsNorm, softmax } from '../normal
 
 const DIMS = [[4], [2, 3], [1, 1], [2, 1, 5]];
 
-/** f(x, sum(exp(x))) of each element and the sum over its row. */
+/** f(x, sum(exp(x))) for each element x, with the sum over its row. */
 function byRow(x: NdArray, f: (value: number, sum: number) => number): NdArray {
   const size = x.dims.at(-1)!;
   return tabulate(x.dims, (...index) => {

@@ -1,6 +1,6 @@
 /**
  * The gated linear recurrence and its gradient in float64: one loop forward through time, which keeps every state, and
- * one back, which carries G = dL/dS. Nothing here knows of the chunks in which the operator computes.
+ * one back, which carries G = dL/dS. It is independent of the operator's chunked form.
  */
 import { float32, type HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
@@ -17,7 +17,7 @@ export interface Sizes {
   readonly valueSize: number;
 }
 
-/** What decays: nothing, a whole head's state, or each row of it at its own rate. */
+/** The kind of decay: none, one per head, or one per row of the state. */
 export type Gating = 'none' | 'head' | 'row';
 
 /** Operands of a linear recurrence, as the operator takes them. */
@@ -33,7 +33,7 @@ export interface Operands {
 /** What a linear recurrence returns. */
 export type Result = 'output' | 'finalState';
 
-/** What of an operand set is optional. */
+/** The optional operands. */
 export interface Options {
   readonly gating: Gating;
   readonly withState: boolean;
@@ -59,7 +59,7 @@ export function recurrenceOperands(
   };
 }
 
-/** Every `size` numbers scaled to length 1 (as far as the grid allows), so that beta = 2 mirrors and no more. */
+/** Scales each group of `size` numbers to length 1 (as exactly as the grid allows), so that beta = 2 is a reflection. */
 function unitLength({ data, dims }: HostTensor, size: number): HostTensor {
   const scaled = Float32Array.from(data as Float32Array, (value, i) => {
     const start = i - (i % size);
@@ -101,7 +101,7 @@ export function referenceRecurrence(
     for (let h = 0; h < heads.value; h++) {
       const from = (b * heads.value + h) * area;
       const S = finalState.subarray(from, from + area);
-      // Where a head's part of a packed operand starts at a step; heads of values share those of queries and keys.
+      // The offset of a head's part of a packed operand at a step; value heads share query and key heads.
       const at = (t: number, count: number, size: number): number =>
         ((b * sequence + t) * count + Math.floor((h * count) / heads.value)) * size;
       const places = (t: number) => ({
@@ -116,7 +116,7 @@ export function referenceRecurrence(
           : at(t, heads.value, keySize) + k;
       const decay = (t: number, k: number): number => (gate ? Math.exp(gate[gateAt(t, k)]!) : 1);
 
-      // Of each step: the state before it, after its decay and after its write, what the key found, what was written.
+      // For each step: the state before it, after its decay and after its write, the retrieved value, and the written value.
       const history: Record<'before' | 'decayed' | 'after' | 'found' | 'written', Float64Array>[] = [];
       for (let t = 0; t < sequence; t++) {
         const { q, k, v, rate } = places(t);
@@ -191,7 +191,7 @@ export function steps(x: HostTensor, start: number, end: number): HostTensor {
 
 const SMALL: Sizes = { heads: { query: 1, key: 2, value: 4 }, keySize: 3, valueSize: 2 };
 
-/** What is found under keys of its own and taken out under others: S = D + k v^T - r (D^T f)^T, forward alone. */
+/** The recurrence with separate erase keys: S = D + k v^T - r (D^T f)^T, without gradient. */
 export function referenceErase(
   { heads, keySize, valueSize }: Sizes,
   { gate, state, ...operands }: Operands,
@@ -233,7 +233,7 @@ export function referenceErase(
   return { output, finalState: new NdArray([batch, heads.value, keySize, valueSize], finalState) };
 }
 
-/** Keys under which is found and taken out, small enough for a state that stays bounded. */
+/** Erase keys, small enough that the state stays bounded. */
 export function eraseOperands({ heads, keySize }: Sizes, [batch, sequence]: readonly [number, number]) {
   const dims = [batch, sequence, heads.key * keySize];
   return { find: uniform(17, dims, -0.5, 0.5), remove: uniform(18, dims, -0.5, 0.5) };

@@ -1,6 +1,6 @@
 /**
  * The selective scan and its gradient in float64: one loop forward through time, which keeps every state, and one back,
- * which carries dL/dh. Nothing here knows of the sums by which the operator avoids keeping states.
+ * which carries dL/dh. It is independent of the sums by which the operator avoids storing states.
  */
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
@@ -9,7 +9,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type ScanInputs, selectiveScan } from '../selective-scan.js';
 
-/** Sizes of a selective scan: channels, and numbers of the state for each of them. */
+/** Sizes of a selective scan: channels, and the state size per channel. */
 export interface ScanSizes {
   readonly width: number;
   readonly size: number;
@@ -63,7 +63,7 @@ export function referenceScan(
       for (let n = 0; n < size; n++) {
         const place = (b * size + n) * width + d;
         const A = rate[d * size + n]!;
-        // Where this channel's and this number's operands stand at a step.
+        // The offsets of this channel's and this state dimension's operands at a step.
         const channel = (t: number): number => (b * sequence + t) * width + d;
         const number = (t: number): number => (b * sequence + t) * size + n;
         const states = [finalState[place]!];

@@ -1,4 +1,4 @@
-/** Cases for the element-wise operators of one operand, activations among them. */
+/** Cases for unary element-wise operators, including activations. */
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { elementwise, tabulate, total } from '../../testing/arrays.js';
@@ -38,7 +38,7 @@ function unary(build: Unary, of: (x: number) => number, operands: readonly HostT
 const DIMS = [[], [1], [7], [2, 1, 3]];
 const real = DIMS.map((dims) => uniform(1, dims, -3, 3));
 const positive = DIMS.map((dims) => uniform(2, dims, 0.25, 4));
-// An eighth off zero, where |x| and max(x, 0) have no derivative.
+// At least an eighth away from zero, where |x| and max(x, 0) have no derivative.
 const offZero = DIMS.map((dims) => spaced(3, dims, -0.625));
 
 const logistic = (x: number) => 1 / (1 + Math.exp(-x));
