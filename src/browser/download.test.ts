@@ -135,3 +135,14 @@ test('an abort during a wait takes effect at once', async () => {
   const { result, asked } = await from([busy], { size: 100, signal: controller.signal });
   expect([result, asked]).toEqual(['Error: enough', [0]]);
 });
+
+test('a page that a host answers with for a missing file is not taken for the file', async () => {
+  const page: Answer = () =>
+    new Response('<!doctype html>', { headers: { 'content-type': 'text/html; charset=utf-8' } });
+  const { result, asked } = await from([page]);
+  expect(result).toMatch(/^HubError: host answered with a web page instead of weights\. Check the address/);
+  expect(asked).toEqual([0]);
+  vi.stubGlobal('fetch', async () => page(undefined));
+  const wanted = { name: 'config.json', url: 'https://host/config.json', path: PATH, isOptional: true };
+  expect(await download(wanted)).toBe(false);
+});

@@ -74,11 +74,14 @@ async function fill(part: Part, wanted: Wanted, options: DownloadOptions): Promi
     wanted,
     { headers: () => ({ ...headers, ...part.asksForRest }), signal, gained },
     async (response) => {
-      const { status, ok } = response;
+      const { status, ok, headers } = response;
+      // Hosts of single-page applications answer 200 with their page for a missing file.
+      const isPage = ok && /^text\/html\b/.test(headers.get('content-type') ?? '');
       // Hosts without directory listings answer 403 for a missing file.
-      if ([401, 403, 404, 410].includes(status) && wanted.isOptional) return false;
+      if (([401, 403, 404, 410].includes(status) || isPage) && wanted.isOptional) return false;
       if (status === 416 && part.size > 0) return true;
       if (!ok) throw passing(wanted, response) ?? refusal(wanted, response);
+      if (isPage) throw insteadOf(wanted, 'a web page');
       gained();
       if (status === 200 && part.size > 0) part.restart();
       await part.expect(response);
@@ -94,6 +97,12 @@ function refusal({ name, url }: Wanted, { status }: Response): HubError {
   const gated =
     status === 401 || status === 403 ? ', as it does for what is not everyone’s: give a token' : '';
   return new HubError(`${host} does not give ${name} (${status})${gated}. Check the address.`);
+}
+
+function insteadOf({ name, url }: Wanted, what: string): HubError {
+  return new HubError(
+    `${new URL(url).host} answered with ${what} instead of ${name}. Check the address: some hosts answer with their own page where they have no file, and so does a network's login page, which another tab shows.`,
+  );
 }
 
 /** What identifies a part file without a checksum: the ETag, by which the host tells whether the file has changed. */
@@ -178,9 +187,7 @@ class Part {
     const total = rest === undefined ? undefined : rest + (status === 206 ? this.length : 0);
     const { size, name } = this.wanted;
     if (size !== undefined && total !== undefined && total !== size) {
-      throw new HubError(
-        `the host answered with ${total} bytes instead of the ${size} bytes of ${name}. A network's login page does that: look at it in another tab.`,
-      );
+      throw insteadOf({ ...this.wanted, name: `the ${size} bytes of ${name}` }, `${total} bytes`);
     }
     if (this.wanted.sum) return;
     // Only a strong ETag guarantees identical bytes.

@@ -102,9 +102,10 @@ export class Connection {
   ) {
     worker.onmessage = ({ data }: MessageEvent<Answer>) => this.take(data);
     worker.onerror = (event) => {
-      this.close(
-        new errors.DeviceError(`the worker failed: ${event.message || 'its script could not be loaded'}`),
-      );
+      const reason =
+        event.message ||
+        "its script could not be loaded. Bundle heddle's dist/browser/worker.js beside the script of the page, or pass loadModel a function `worker` that starts it";
+      this.close(new errors.DeviceError(`the worker failed: ${reason}`));
     };
   }
 

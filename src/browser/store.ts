@@ -327,7 +327,8 @@ class Loading {
         signal,
         onBytes: (loaded, total) => {
           if (total !== undefined) this.totals.set(file.name, total);
-          onProgress?.({ file: file.name, loaded: this.done + loaded, total: this.total });
+          const known = total === undefined ? undefined : this.total;
+          onProgress?.({ file: file.name, loaded: this.done + loaded, total: known });
         },
       };
       if (!(await download(file, options))) return false;
