@@ -172,3 +172,63 @@ test.each([
   expect(code).toBe(1);
   expect(existsSync(at('none'))).toBe(false);
 });
+
+test('times in a table tell of the calendar: weekdays are forecast, and rows that are not due are refused', async () => {
+  const day = (i: number): string => new Date(Date.UTC(2024, 0, 1 + i)).toISOString().slice(0, 10);
+  /** What a day is on the mean, which its weekday alone says: six of seven are alike. */
+  const load = (i: number): number => (i % 7 === 5 ? 30 : 10) + ((i * 7919) % 13) / 13;
+  const dated = (name: string, from: number, to: number, skipped?: number): string => {
+    const days = Array.from({ length: to - from }, (_, i) => from + i).filter((i) => i !== skipped);
+    const lines = days.map((i) => `${day(i)},${load(i).toFixed(3)}`);
+    writeFileSync(at(name), `when,load\n${lines.join('\n')}\n`);
+    return at(name);
+  };
+  const whole = dated('dated.csv', 0, 200);
+  const options = ['--target', 'load', '--time', 'when', '--steps', '20', '--warmup', '2', '--batch', '2'];
+  const few = [...options, '--sequence', '8', '--horizon', '9', '--threads', '1', '--validation', '0.2'];
+  const run = at('dated run');
+  const trained = await heddle(['train', whole, ...few, '--out', run]);
+  expect(trained.stderr).toMatch(
+    /calendar +when: rows are 1 day apart; effects of day-of-week are fitted first/,
+  );
+  expect(trained.code).toBe(0);
+  const resumed = await heddle(['train', whole, ...few, '--steps', '22', '--out', run, '--resume']);
+  expect(resumed.code).toBe(0);
+
+  const [once, later] = [dated('weeks.csv', 0, 190), dated('days.csv', 190, 193)];
+  const state = at('dated state');
+  for (const device of ['cpu', 'wasm']) {
+    const { stdout } = await heddle(['forecast', run, once, '--save-state', state, '--device', device]);
+    const [header, ...lines] = stdout.trim().split('\n');
+    expect(header).toBe('step,time,target,q10,q20,q30,q40,q50,q60,q70,q80,q90');
+    for (const [i, line] of lines.entries()) {
+      const [step, time, target, ...said] = line.split(',');
+      expect([step, time, target]).toEqual([String(i + 1), day(190 + i), 'load']);
+      expect(Math.abs(Number(said[4]) - load(190 + i)), `${device} ${time}`).toBeLessThan(5);
+    }
+    const next = await heddle(['forecast', run, later, '--state', state, '--device', device, '--steps', '1']);
+    expect(next.stdout).toContain(`\n1,${day(193)},load,`);
+  }
+
+  const refused = async (message: RegExp, ...args: string[]): Promise<void> => {
+    const { code, stderr } = await heddle(args);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+  };
+  await refused(
+    /late\.csv begins at 2024-07-10, and the next row of the state is that of 2024-07-09/,
+    ...['forecast', run, dated('late.csv', 191, 195), '--state', state],
+  );
+  const gap = dated('gap.csv', 0, 60, 30);
+  const uneven = /gap\.csv: row 31 is at 2024-02-01T00:00:00, behind 2024-01-30.*give each time a row/;
+  await refused(uneven, 'forecast', run, gap);
+  await refused(uneven, 'train', gap, ...few, '--out', at('never'));
+  await refused(/no column 'date'/, 'train', whole, ...few, '--time', 'date', '--out', at('never'));
+  await refused(/'load' has the times/, 'train', whole, ...few, '--time', 'load', '--out', at('never'));
+  writeFileSync(at('american.csv'), 'when,load\n12/30/2024,1\n12/31/2024,2\n');
+  await refused(
+    /american\.csv, line 2: the column 'when' has '12\/30\/2024', which is no time: write it as 2026-01-31/,
+    ...['train', at('american.csv'), ...few, '--out', at('never')],
+  );
+  expect(existsSync(at('never'))).toBe(false);
+});

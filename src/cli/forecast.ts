@@ -1,12 +1,14 @@
 /** `heddle forecast`: reads a table and forecasts its next rows. */
 import { type Command, Option } from 'commander';
 import type { DeviceName } from '../engine/index.js';
-import { ConfigError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import { type Forecaster, loadModel, type SeriesSession } from '../generate/index.js';
-import { readNumberTable } from '../signals/index.js';
+import { type Calendar, timeText } from '../models/index.js';
+import { evenStep, type NumberTable, readNumberTable } from '../signals/index.js';
 import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
 import { wholeNumber } from './options.js';
+import { expectStep } from './train-series.js';
 
 interface ForecastFlags {
   steps?: number;
@@ -42,10 +44,16 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   });
-  const { channels } = forecaster.config;
-  const session = flags.state === undefined ? forecaster.session() : await forecaster.restore(flags.state);
-  if (path !== undefined) {
-    const { values, rows } = await readNumberTable(path, channels);
+  const { channels, calendar } = forecaster.config;
+  const table = path === undefined ? undefined : await readNumberTable(path, channels, calendar?.column);
+  const start = table?.times?.[0];
+  const session =
+    flags.state === undefined
+      ? forecaster.session({ start: start === undefined ? undefined : new Date(start) })
+      : await forecaster.restore(flags.state);
+  if (table) {
+    const { values, rows } = table;
+    if (calendar) expectTimes(calendar, table, session.next!, path!);
     const width = channels.length;
     await session.push(
       Array.from({ length: rows }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width))),
@@ -53,19 +61,38 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
   }
   // The state is saved first, so that it is not lost if the forecast fails.
   if (flags.saveState !== undefined) await session.save(flags.saveState);
-  const { targets, quantiles, values } = await session.forecast(flags.steps ?? reachOf(session, forecaster));
+  const { targets, quantiles, values, times } = await session.forecast(
+    flags.steps ?? reachOf(session, forecaster),
+  );
   const lines = values.flatMap((row, step) =>
     row.map((said, i) =>
-      [step + 1, quote(targets[i]!), ...said.map((value) => Number(value.toPrecision(7)))].join(','),
+      [
+        step + 1,
+        ...(times ? [timeText(times[step]!.getTime())] : []),
+        quote(targets[i]!),
+        ...said.map((value) => Number(value.toPrecision(7))),
+      ].join(','),
     ),
   );
-  const header = ['step', 'target', ...quantiles.map((level) => `q${Math.round(level * 1000) / 10}`)].join(
-    ',',
-  );
+  const header = [
+    'step',
+    ...(times ? ['time'] : []),
+    'target',
+    ...quantiles.map((level) => `q${Math.round(level * 1000) / 10}`),
+  ].join(',');
   process.stdout.write(`${[header, ...lines].join('\n')}\n`);
   process.stderr.write(`read ${session.length} rows, state ${formatBytes(session.bytes)}\n`);
   session.dispose();
   await forecaster.dispose();
+}
+
+/** Throws `DataError` for rows that are not at the times of the calendar from `next` on. */
+function expectTimes(calendar: Calendar, { times, name }: NumberTable, next: Date, path: string): void {
+  if (times!.length > 1) expectStep(calendar, evenStep(times!, path), path);
+  if (times![0] === next.getTime()) return;
+  throw new DataError(
+    `${name} begins at ${timeText(times![0]!)}, and the next row of the state is that of ${timeText(next.getTime())}: give the rows from there on, with empty cells where nothing was measured`,
+  );
 }
 
 /**

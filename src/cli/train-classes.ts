@@ -63,6 +63,7 @@ export async function trainClasses<T>(
     'documents',
     'channel',
     'horizon',
+    'time',
     ...kind.without,
   ]) {
     if (command.getOptionValueSource(key) !== 'cli') continue;

@@ -4,7 +4,9 @@ import type { Command } from 'commander';
 import { heddleCall } from '../command-line.js';
 import { ConfigError, DataError } from '../errors.js';
 import {
+  type Calendar,
   CHECKPOINT,
+  calendarFields,
   countParameters,
   MOST_SERIES_ROWS,
   type Model,
@@ -12,20 +14,29 @@ import {
   parametersOf,
   readModel,
   type SeriesConfig,
+  stepText,
+  type TimeStep,
 } from '../models/index.js';
-import { type NumberTable, readNumberTable, standardization } from '../signals/index.js';
-import { expectNoRun, seriesData, TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
+import { evenStep, type NumberTable, readNumberTable, standardization } from '../signals/index.js';
+import {
+  expectNoRun,
+  type SeriesRows,
+  seriesData,
+  TRAINING_DEFAULTS,
+  type TrainingSettings,
+} from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { signalDesign } from './signal-design.js';
 
-/** The options of forecasters: columns, horizon and patch. */
+/** The options of forecasters: columns, horizon, patch, and the column of times. */
 export interface SeriesFlags {
   target: string[];
   channel: string[];
   horizon: number;
   patch: number;
+  time: string;
 }
 
 /** Whether a path names a CSV or TSV file. */
@@ -61,7 +72,12 @@ export async function trainSeries(
       `--patch is ${asked.patch} and --horizon ${asked.horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${asked.patch} at least, or a smaller --patch`,
     );
   const wanted = channel && [...new Set([...channel, ...target])];
-  const table = await readNumberTable(path, wanted);
+  const resumed = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : undefined;
+  const time = resumed ? inputOf(resumed).calendar?.column : flags.time;
+  if (time !== undefined && [...(channel ?? []), ...target].includes(time))
+    throw new ConfigError(`'${time}' has the times of the rows: it is neither a --target nor a --channel`);
+  const table = await readNumberTable(path, wanted, time);
+  const step = table.times && evenStep(table.times, path);
   const unknown = target.find((name) => !table.columns.includes(name));
   // The column exists but is not numeric: reading it by name throws an error with the line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
@@ -73,18 +89,21 @@ export async function trainSeries(
       : shareHeldOut(table.rows, asked.horizon, flags.validation),
   );
   const { constant: unchanged, ...scales } = standardization(training);
-  const designed = flags.resume
-    ? await readModel(join(flags.out, CHECKPOINT))
-    : await signalDesign(flags, command, {
-        kind: 'series',
-        channels: [...table.columns],
-        targets: target,
-        ...asked,
-        quantiles: QUANTILES,
-        ...scales,
-      });
+  const learned = training.values.length / table.columns.length;
+  const designed =
+    resumed ??
+    (await signalDesign(flags, command, {
+      kind: 'series',
+      channels: [...table.columns],
+      targets: target,
+      ...asked,
+      quantiles: QUANTILES,
+      ...scales,
+      ...(step && time && { calendar: { column: time, fields: calendarFields(step, learned), ...step } }),
+    }));
   // With a config or a resumed run these come from the model.
-  const { patch, horizon, lags } = (designed.json as { input: SeriesConfig }).input;
+  const { patch, horizon, lags, calendar } = inputOf(designed);
+  if (calendar) expectCalendar(calendar, step, path);
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const model = flags.resume ? designed : scaledByWindow(designed, settings);
@@ -97,7 +116,6 @@ export async function trainSeries(
     say(
       `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,
     );
-  const learned = training.values.length / table.columns.length;
   if (learned <= patch + horizon)
     say(
       `horizon     ${horizon} rows, and there are ${learned} to learn from: what lies further ahead than the table reaches is not learned`,
@@ -106,6 +124,10 @@ export async function trainSeries(
   if (held < patch + horizon)
     say(
       `validation  ${held} rows are held out, and a forecast has ${horizon}: the validation loss tells nothing of the furthest ones. --validation holds out more`,
+    );
+  if (calendar)
+    say(
+      `calendar    ${calendar.column}: rows are ${stepText(calendar)} apart; effects of ${calendar.fields.join(', ')} are fitted first`,
     );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
@@ -139,25 +161,42 @@ function shareHeldOut(rows: number, horizon: number, usual: number): number {
   return Math.max(usual, Math.min(0.2, (4 * horizon) / rows));
 }
 
+/** Throws `ConfigError` for a table without times, `DataError` for one of another step than that of the calendar. */
+function expectCalendar(calendar: Calendar, step: TimeStep | undefined, path: string): void {
+  if (!step)
+    throw new ConfigError(
+      `the design reads the calendar of '${calendar.column}': add --time ${calendar.column}`,
+    );
+  expectStep(calendar, step, path);
+}
+
+/** Throws `DataError` for rows of another step than that of the calendar. */
+export function expectStep(calendar: Calendar, step: TimeStep, path: string): void {
+  if (step.step === calendar.step && step.unit === calendar.unit) return;
+  throw new DataError(
+    `${path}: the rows are ${stepText(step)} apart, and those that the model learned from ${stepText(calendar)}`,
+  );
+}
+
+function inputOf(model: Model): SeriesConfig {
+  return (model.json as { input: SeriesConfig }).input;
+}
+
 /** Holds out the last rows. */
 function split(
   path: string,
   table: NumberTable,
   fraction: number,
-): Record<
-  'training' | 'validation',
-  { channels: readonly string[]; columns: readonly string[]; values: Float32Array }
-> {
-  const { columns, values, rows } = table;
+): Record<'training' | 'validation', SeriesRows & { columns: readonly string[] }> {
+  const { columns, values, rows, times } = table;
   if (!(fraction > 0 && fraction < 1))
     throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const held = Math.max(Math.round(rows * fraction), Math.min(rows >> 1, 2));
   const first = (rows - held) * columns.length;
   if (first < 2 * columns.length) throw new DataError(`${path} has too few rows to learn from: ${rows}`);
   const part = (from: number, to?: number) => ({
-    channels: columns,
-    columns,
-    values: values.subarray(from, to),
+    ...{ channels: columns, columns, values: values.subarray(from, to) },
+    ...(times && { start: times[from / columns.length]! }),
   });
   return { training: part(0, first), validation: part(first) };
 }
@@ -171,6 +210,6 @@ function scaledByWindow(model: Model, { sequence, phases = [] }: TrainingSetting
 
 /** The window length: as many positions as fit into the held-out rows, with a row to forecast. */
 function windowFor(rows: number, model: Model): number {
-  const { patch } = (model.json as { input: SeriesConfig }).input;
+  const { patch } = inputOf(model);
   return Math.max(1, Math.min(LONGEST_WINDOW, Math.floor((rows - 1) / patch)));
 }

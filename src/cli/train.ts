@@ -148,6 +148,10 @@ export function configure(command: Command): void {
       'another column to read; may be given several times (default: all columns of numbers)',
       each,
     )
+    .option(
+      '--time <column>',
+      'the column of times, from which a forecaster learns the effects of the calendar: weekdays, hours, holidays',
+    )
     .option('--horizon <rows>', 'rows that are forecast at once', wholeNumber, 24)
     .option(
       '--patch <size>',

@@ -126,6 +126,88 @@ describe('a stream', () => {
   });
 });
 
+describe('a model with a calendar', () => {
+  const calendar = {
+    ...{ column: 'when', fields: ['day-of-week', 'hour-of-day'] },
+    ...{ step: 21_600, unit: 'seconds' },
+  };
+  const start = new Date('2024-02-27T06:00:00Z');
+
+  test.each([{ lags: 2 }, {}])(
+    'reads the same whole, in pieces, row by row and restored (%o)',
+    async (change) => {
+      const forecaster = await forecasterOf(seriesModel({ calendar, ...change }));
+      const all = rows(41);
+      const whole = forecaster.session({ start });
+      await whole.push(all);
+      const expected = await heard(whole, 3);
+      const single = forecaster.session({ start });
+      for (const row of all) await single.push([row]);
+      expectClose(await heard(single, 3), expected);
+      const begun = forecaster.session({ start });
+      await begun.push(all.slice(0, 20));
+      await begun.save(join(here, 'dated'));
+      const restored = await forecaster.restore(join(here, 'dated'));
+      expect(restored.next).toEqual(new Date('2024-03-03T06:00:00Z'));
+      for (const session of [restored, begun.fork()]) {
+        await session.push(all.slice(20));
+        expectClose(await heard(session, 3), expected);
+        expect((await session.forecast(2)).times).toEqual([
+          new Date('2024-03-08T12:00:00Z'),
+          new Date('2024-03-08T18:00:00Z'),
+        ]);
+      }
+      // Beyond the horizon the calendar goes on.
+      const far = await whole.forecast(9);
+      expect(far.times!.at(-1)).toEqual(new Date('2024-03-10T12:00:00Z'));
+      // The calendar counts: the same rows at other times are forecast otherwise.
+      const other = forecaster.session({ start: new Date('2024-02-29T12:00:00Z') });
+      await other.push(all);
+      const differences = (await heard(other, 3)).map((value, i) => Math.abs(value - expected[i]!));
+      expect(Math.max(...differences)).toBeGreaterThan(0.05);
+    },
+  );
+
+  test('forecasts the effects of the rows to come, not of those that were read', async () => {
+    // Only effects say anything: each row is what the calendar says of it.
+    const model = seriesModel({ calendar, targets: ['load'], offset: [0, 0], scale: [1, 1] });
+    const weights = new Map(tinyWeights(model));
+    for (const name of ['output.weight', 'output.bias']) {
+      const { data, dims } = weights.get(name)!;
+      weights.set(name, { dtype: 'float32', dims, data: new Float32Array(data.length) });
+    }
+    const table = weights.get('calendar.weight')!;
+    const effects = Float32Array.from(table.data as Float32Array, (_, i) => (i % 2 === 0 ? Math.sin(i) : 0));
+    weights.set('calendar.weight', { ...table, data: effects });
+    const forecaster = new Forecaster(await SignalModel.compile(model, weights, device));
+    const effectAt = (i: number): number => {
+      const time = new Date(start.getTime() + i * 21_600_000);
+      const day = (time.getUTCDay() + 6) % 7;
+      return effects[2 * day]! + effects[2 * (7 + time.getUTCHours())]!;
+    };
+    const session = forecaster.session({ start });
+    await session.push(Array.from({ length: 14 }, (_, i) => [effectAt(i), Number.NaN]));
+    const { values } = await session.forecast(3);
+    for (const [i, [load]] of values.entries()) expect(load![1]!).toBeCloseTo(effectAt(14 + i), 4);
+  });
+
+  test('is refused without a start, and with one that is none', async () => {
+    const forecaster = await forecasterOf(seriesModel({ calendar }));
+    expect(() => forecaster.session()).toThrow(/6 hours apart: say when the first one is/);
+    expect(() => forecaster.session({ start: new Date('nonsense') })).toThrow(ConfigError);
+    expect((await forecasterOf(seriesModel())).session({ start }).next).toBeUndefined();
+  });
+
+  test.each([
+    [{ ...calendar, fields: ['day-of-week', 'day-of-week'] }, /a field of the calendar is named twice/],
+    [{ ...calendar, fields: ['phase-of-moon'] }, /input\.calendar\.fields/],
+    [{ ...calendar, fields: [] }, /input\.calendar\.fields/],
+    [{ ...calendar, step: 0.5 }, /input\.calendar\.step/],
+  ])('of %o is refused', (wrong, message) => {
+    expect(() => seriesModel({ calendar: wrong })).toThrow(message);
+  });
+});
+
 test('two sines are learned in a moment, on the device that reads and the one that writes', async () => {
   const model = seriesModel({ offset: [0, 0], scale: [1, 1], patch: 2, horizon: 8 }, 'M-*-');
   const random = new Random(5);

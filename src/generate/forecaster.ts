@@ -1,9 +1,11 @@
 /** Forecasting time series: values are pushed as they arrive, and the model forecasts the targets at any time. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type SeriesConfig, wrongKind } from '../models/index.js';
+import { calendarFeeds, type SeriesConfig, stepText, timeOfRow, wrongKind } from '../models/index.js';
 import type { OpenedModel } from './loading.js';
 import { SignalModel, type SignalSession } from './signal-model.js';
+
+const DAY_SECONDS = 86_400;
 
 /** Quantiles of the targets at future steps. */
 export interface Forecast {
@@ -13,6 +15,8 @@ export interface Forecast {
   readonly quantiles: readonly number[];
   /** [step][target][quantile], in the targets' own units. */
   readonly values: readonly (readonly (readonly number[])[])[];
+  /** When each step is, of a model with a calendar. */
+  readonly times?: readonly Date[];
 }
 
 /** A loaded model of series (see `loadModel`). */
@@ -32,9 +36,21 @@ export class Forecaster {
     return new Forecaster(await SignalModel.load(opened));
   }
 
-  /** A new series. */
-  session(): SeriesSession {
-    return new SeriesSession(this, this.signal.session(), []);
+  /**
+   * A new series. `start` is when its first row is, which a model with a calendar must be told; the rows after it follow at the step of the
+   * calendar. Throws `ConfigError` without it, and for a time that is none or has fractions of a second.
+   */
+  session({ start }: { readonly start?: Date | undefined } = {}): SeriesSession {
+    const { calendar } = this.config;
+    if (!calendar) return new SeriesSession(this, this.signal.session(), []);
+    const time = start?.getTime();
+    if (time === undefined)
+      throw new ConfigError(
+        `the model reads the calendar of its rows, which are ${stepText(calendar)} apart: say when the first one is, session({ start: new Date('2026-01-31') })`,
+      );
+    if (!Number.isFinite(time) || time % 1000 !== 0)
+      throw new ConfigError('the start of a series must be a time in whole seconds');
+    return new SeriesSession(this, this.signal.session(), [], time);
   }
 
   /** A series from a saved file. Throws `SnapshotError` for a file that is damaged or of another model. */
@@ -45,7 +61,9 @@ export class Forecaster {
     const rows = Array.from({ length: dims[0]! }, (_, i) =>
       Array.from((data as Float32Array).subarray(i * width, (i + 1) * width)),
     );
-    return new SeriesSession(this, session, rows, extra.get('said'));
+    const [days, seconds] = (extra.get('start')?.data ?? []) as Float32Array;
+    const start = days === undefined ? undefined : 1000 * (DAY_SECONDS * days + seconds!);
+    return new SeriesSession(this, session, rows, start, extra.get('said'));
   }
 
   dispose(): Promise<void> {
@@ -63,6 +81,8 @@ export class SeriesSession {
     private readonly session: SignalSession,
     /** Rows of an incomplete patch. */
     private pending: number[][],
+    /** When the first row was, in milliseconds since 1970, for a model with a calendar. */
+    private readonly start?: number,
     said?: HostTensor,
   ) {
     this.said = said && this.unflatten(said.data as Float32Array);
@@ -71,6 +91,16 @@ export class SeriesSession {
   /** The number of rows that were pushed. */
   get length(): number {
     return this.session.position * this.forecaster.config.patch + this.pending.length;
+  }
+
+  /** When the next row is, for a model with a calendar. */
+  get next(): Date | undefined {
+    return this.start === undefined ? undefined : this.timeOf(this.length);
+  }
+
+  /** When a row is, counted from the first one that was pushed. */
+  private timeOf(row: number): Date {
+    return new Date(timeOfRow(this.forecaster.config.calendar!, this.start!, row));
   }
 
   /** Bytes of the state. */
@@ -114,11 +144,28 @@ export class SeriesSession {
         dims,
       ),
     };
-    await this.session.readInPieces(inputs, count, (said, done) => {
+    const heard = (said: Readonly<Record<string, HostTensor>>, done: number): void => {
       this.said = this.lastOf(said);
       this.pending = all.slice(done * patch);
-    });
+    };
+    await this.session.readInPieces(inputs, count, heard, (size) => this.calendarInputs(size));
     this.pending = all.slice(count * patch);
+  }
+
+  /** The further inputs of a model with a calendar, for the next `positions` positions. */
+  private calendarInputs(positions: number): Record<string, HostTensor> {
+    const { config } = this.forecaster;
+    const { calendar, patch } = config;
+    if (!calendar) return {};
+    const first = this.session.position * patch;
+    const feeds = calendarFeeds({ ...config, calendar }, this.start!, first, positions);
+    const fields = calendar.fields.length;
+    return Object.fromEntries(
+      Object.entries(feeds).map(([name, data]) => [
+        name,
+        { dtype: 'int64', dims: [1, positions, data.length / positions / fields, fields], data },
+      ]),
+    );
   }
 
   /**
@@ -152,7 +199,8 @@ export class SeriesSession {
         fork.dispose();
       }
     }
-    return { targets, quantiles, values };
+    const times = this.start === undefined ? undefined : values.map((_, i) => this.timeOf(this.length + i));
+    return { targets, quantiles, values, ...(times && { times }) };
   }
 
   /** An independent session with the same state. Throws `DataError` while this one is busy. */
@@ -161,7 +209,7 @@ export class SeriesSession {
   }
 
   private copyFrom(session: SignalSession): SeriesSession {
-    const copy = new SeriesSession(this.forecaster, session, [...this.pending]);
+    const copy = new SeriesSession(this.forecaster, session, [...this.pending], this.start);
     copy.said = this.said;
     return copy;
   }
@@ -176,6 +224,12 @@ export class SeriesSession {
       if (this.said) {
         const flat = this.said.flat(2);
         extra.set('said', float32(flat, [flat.length]));
+      }
+      if (this.start !== undefined) {
+        const seconds = this.start / 1000;
+        const days = Math.floor(seconds / DAY_SECONDS);
+        // Both are small enough for float32.
+        extra.set('start', float32([days, seconds - days * DAY_SECONDS], [2]));
       }
       await this.session.write(path, extra);
     });

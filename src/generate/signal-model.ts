@@ -154,19 +154,21 @@ export class SignalSession {
 
   /**
    * Reads positions in pieces, for use within `inTurn`. `heard` is called with the model's outputs for each piece, and the number of positions
-   * read so far. If a piece cannot be read, those before it stay read.
+   * read so far. If a piece cannot be read, those before it stay read. `further` makes more inputs of so many positions, for each piece: those
+   * that are too large to be made at once.
    */
   async readInPieces(
     inputs: Readonly<Record<string, HostTensor>>,
     count: number,
     heard: (said: Readonly<Record<string, HostTensor>>, done: number) => void,
+    further: (positions: number) => Readonly<Record<string, HostTensor>> = () => ({}),
   ): Promise<void> {
     for (let first = 0; first < count; first += MOST_POSITIONS) {
       const size = Math.min(MOST_POSITIONS, count - first);
       const piece = Object.fromEntries(
         Object.entries(inputs).map(([name, input]) => [name, positionsOf(input, first, size)]),
       );
-      heard(await this.run(piece, size), first + size);
+      heard(await this.run({ ...piece, ...further(size) }, size), first + size);
     }
   }
 

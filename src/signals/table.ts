@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { DataError } from '../errors.js';
 import { readTextFile } from '../platform/text-file.js';
+import { timeIn } from './times.js';
 
 /** A table of numbers. */
 export interface NumberTable {
@@ -13,16 +14,22 @@ export interface NumberTable {
   readonly rows: number;
   /** Columns that are not numeric (dates, names), which are skipped. */
   readonly leftOut: readonly string[];
+  /** Of a table that is read with its times: the time of each row, in milliseconds since 1970. */
+  readonly times?: readonly number[];
 }
 
 /**
  * Reads a CSV or TSV file (the delimiter is the most frequent of `,`, `;` and tab in the first line). Columns that are not numeric
- * are skipped, unless `wanted` names them. The names may be in a comment, as `numpy.savetxt` writes them.
+ * are skipped, unless `wanted` names them; the column `time` has the times of the rows. The names may be in a comment, as `numpy.savetxt` writes them.
  *
  * Throws `DataError`, with the file, the line and the column, for a file that is missing, empty or not a table, for rows of different
  * lengths, for text in a column of numbers, for ambiguous numbers (`1,234`), and for a wanted column that does not exist.
  */
-export async function readNumberTable(path: string, wanted?: readonly string[]): Promise<NumberTable> {
+export async function readNumberTable(
+  path: string,
+  wanted?: readonly string[],
+  time?: string,
+): Promise<NumberTable> {
   const text = (await readTextFile(path, 'a table')).replace(/\r\n?/g, '\n');
   const { header, rows, delimiter, lineOf } = recordsOf(path, text);
   const names = header.map((cell, i) => cell.trim() || `column ${i + 1}`);
@@ -30,10 +37,12 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   if (twice !== undefined)
     throw new DataError(`${path} has two columns '${twice}': give each a name of its own`);
   if (rows.length === 0) throw new DataError(`${path} has names of columns, but no rows`);
-  const missing = wanted?.find((name) => !names.includes(name));
+  const missing = [...(wanted ?? []), ...(time === undefined ? [] : [time])].find(
+    (name) => !names.includes(name),
+  );
   if (missing !== undefined)
     throw new DataError(`${path} has no column '${missing}'; there are ${names.join(', ')}`);
-  const columns = wanted ?? names.filter((_, place) => isNumeric(rows, place, delimiter));
+  const columns = wanted ?? names.filter((name, place) => name !== time && isNumeric(rows, place, delimiter));
   if (columns.length === 0)
     throw new DataError(`${path} has no column of numbers; there are ${names.join(', ')}`);
   const places = columns.map((name) => names.indexOf(name));
@@ -58,8 +67,20 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   }
   const empty = columns.find((_, j) => rows.every((_, i) => Number.isNaN(values[i * columns.length + j]!)));
   if (empty !== undefined) throw new DataError(`${path}: the column '${empty}' has no value at all`);
-  const leftOut = names.filter((name) => !columns.includes(name));
-  return { name: basename(path), columns, values, rows: rows.length, leftOut };
+  const leftOut = names.filter((name) => !columns.includes(name) && name !== time);
+  const place = time === undefined ? -1 : names.indexOf(time);
+  const times = rows.map((row, i) => {
+    if (place === -1) return 0;
+    const found = timeIn(row[place]!);
+    if (found !== undefined) return found;
+    throw new DataError(
+      `${path}, line ${lineOf(i, place)}: the column '${time}' has '${row[place]!.trim().slice(0, 40)}', which is no time: write it as 2026-01-31 or 2026-01-31T13:00`,
+    );
+  });
+  return {
+    ...{ name: basename(path), columns, values, rows: rows.length, leftOut },
+    ...(time !== undefined && { times }),
+  };
 }
 
 /** The column names and rows of cells of a file. */

@@ -2,10 +2,10 @@
 import { float32, type HostTensor } from '../engine/index.js';
 import { SignalModel } from '../generate/index.js';
 import { scalar } from '../graph/index.js';
-import { modalityInputs, perceive, type SeriesConfig } from '../models/index.js';
+import { calendarFeeds, modalityInputs, perceive, type SeriesConfig } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { LeastSquares } from '../signals/index.js';
-import { inputConfigOf } from '../train/index.js';
+import { effectsOfRows, inputConfigOf } from '../train/index.js';
 import type { Trained } from './task.js';
 
 /** The origins of forecasts: every value from `first` on whose horizon is known. */
@@ -17,6 +17,8 @@ export interface Origins {
   readonly horizon: number;
   /** The unit of errors. */
   readonly scale: number;
+  /** When the first value is, in milliseconds since 1970, for a model that reads a calendar. */
+  readonly start?: number | undefined;
 }
 
 /** Forecasts the values from `at` on from those before. */
@@ -82,29 +84,38 @@ export function linearForecast({ learned, held, reach, horizon, scale }: LinearF
   };
 }
 
-/** The forecast of the linear map of a model of one channel, without its layers. */
+/**
+ * The forecast of the fitted parts of a model of one channel, without its layers: the linear map of the values less the effects of the calendar,
+ * plus these effects. `rows` is the number of values; the first is at the time `start`.
+ */
 export function mappedForecast(
-  map: ReadonlyMap<string, Float32Array>,
-  { lags = 1, patch, horizon, scale: [scale] }: SeriesConfig,
+  fitted: ReadonlyMap<string, Float32Array>,
+  config: SeriesConfig,
+  { rows, start }: { readonly rows: number; readonly start: number },
 ): Forecast {
-  const [weight, bias] = [map.get('lags.weight')!, map.get('lags.bias')!];
+  const { lags = 1, patch, horizon, scale, calendar } = config;
+  const [weight, bias] = [fitted.get('lags.weight')!, fitted.get('lags.bias')!];
+  const effects = calendar
+    ? effectsOfRows(fitted.get('calendar.weight')!, { ...config, calendar }, start, rows)
+    : new Float64Array(rows);
   const reach = lags * patch;
   return (values, at) => {
-    const last = values[at - 1]!;
+    const restAt = (row: number): number => values[row]! / scale[0]! - effects[row]!;
+    const last = restAt(at - 1);
     return Array.from({ length: horizon }, (_, h) => {
-      let told = last + scale! * bias[h]!;
-      for (let i = 0; i < reach; i++) told += weight[h * reach + i]! * (values[at - reach + i]! - last);
-      return told;
+      let told = last + bias[h]! + effects[at + h]!;
+      for (let i = 0; i < reach; i++) told += weight[h * reach + i]! * (restAt(at - reach + i) - last);
+      return scale[0]! * told;
     });
   };
 }
 
 /** The mean squared error of a model that reads the context of each origin, a window of one channel. */
 export async function modelError(trained: Trained, origins: Origins): Promise<number> {
-  const { values, first, context, horizon } = origins;
+  const { values, first, context, horizon, start: begins } = origins;
   const told = new Map<number, ArrayLike<number>>();
   const starts = Array.from({ length: values.length - horizon - first + 1 }, (_, i) => first + i - context);
-  for await (const { start, forecasts } of forecastsOf(trained, values, starts, context))
+  for await (const { start, forecasts } of forecastsOf(trained, values, starts, context, begins))
     told.set(start + context, forecasts.at(-1)!);
   return forecastError(origins, (_, at) => told.get(at)!);
 }
@@ -116,12 +127,15 @@ export interface WindowForecasts {
   readonly forecasts: readonly Float32Array[];
 }
 
-/** The forecasts of a model of one channel within windows of `width` values that begin at `starts`. */
+/**
+ * The forecasts of a model of one channel within windows of `width` values that begin at `starts`. The first value is at the time `begins`.
+ */
 export async function* forecastsOf(
   { model, weights, device }: Trained,
   values: Float32Array,
   starts: readonly number[],
   width: number,
+  begins = 0,
 ): AsyncGenerator<WindowForecasts> {
   const config = inputConfigOf<SeriesConfig>(model, 'series');
   const inputs = modalityInputs(model.modality!);
@@ -130,8 +144,8 @@ export async function* forecastsOf(
   try {
     for (let from = 0; from < starts.length; from += WINDOWS_AT_ONCE) {
       const some = starts.slice(from, from + WINDOWS_AT_ONCE);
-      const windows = some.map((start) => values.subarray(start, start + width));
-      const outputs = await executable.run(feedsOf(windows, config));
+      const windows = some.map((first) => ({ first, values: values.subarray(first, first + width) }));
+      const outputs = await executable.run(feedsOf(windows, config, begins));
       const all = mediansIn(outputs, config);
       const positions = width / config.patch;
       for (const [i, start] of some.entries())
@@ -161,7 +175,8 @@ export async function streamForecasts(
     const size = patchesAtOnce * config.patch;
     for (let at = 0; at + config.patch <= values.length; at += size) {
       const end = Math.min(at + size, values.length - (values.length % config.patch));
-      const said = await session.read(feedsOf([values.subarray(at, end)], config), (end - at) / config.patch);
+      const window = { first: at, values: values.subarray(at, end) };
+      const said = await session.read(feedsOf([window], config, 0), (end - at) / config.patch);
       forecasts.push(...mediansIn(said, config));
     }
     return { forecasts, bytes: session.bytes };
@@ -171,13 +186,43 @@ export async function streamForecasts(
   }
 }
 
-/** Windows of one length as model inputs, without missing values. */
-function feedsOf(windows: readonly Float32Array[], { patch }: SeriesConfig): Record<string, HostTensor> {
-  const width = windows[0]!.length;
+/** Values without missing ones, and which of a series is the first of them. */
+interface Window {
+  readonly first: number;
+  readonly values: Float32Array;
+}
+
+/** Windows of one length as model inputs, of a series that begins at the time `begins`. */
+function feedsOf(
+  windows: readonly Window[],
+  config: SeriesConfig,
+  begins: number,
+): Record<string, HostTensor> {
+  const { patch, calendar } = config;
+  const width = windows[0]!.values.length;
   const dims = [windows.length, width / patch, patch, 1];
   const data = new Float32Array(windows.length * width);
-  for (const [i, window] of windows.entries()) data.set(window, i * width);
-  return { values: float32(data, dims), observed: float32(new Float32Array(data.length).fill(1), dims) };
+  for (const [i, { values }] of windows.entries()) data.set(values, i * width);
+  const feeds: Record<string, HostTensor> = {
+    values: float32(data, dims),
+    observed: float32(new Float32Array(data.length).fill(1), dims),
+  };
+  if (!calendar) return feeds;
+  const read = windows.map(({ first }) =>
+    calendarFeeds({ ...config, calendar }, begins, first, width / patch),
+  );
+  for (const name of Object.keys(read[0]!)) {
+    const parts = read.map((each) => each[name]!);
+    const all = new BigInt64Array(parts.length * parts[0]!.length);
+    for (const [i, part] of parts.entries()) all.set(part, i * part.length);
+    const size = all.length / parts.length / (width / patch) / calendar.fields.length;
+    feeds[name] = {
+      dtype: 'int64',
+      dims: [windows.length, width / patch, size, calendar.fields.length],
+      data: all,
+    };
+  }
+  return feeds;
 }
 
 /** The medians of the horizon after each position, in the original scale. */

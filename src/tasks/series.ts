@@ -3,8 +3,8 @@
  * the part that is learned from, over all values of a horizon and every beginning in the last fifth.
  */
 import { parse } from 'csv-parse/sync';
-import type { SeriesConfig } from '../models/index.js';
-import { type SeriesRows, seriesData, squaredObjective, straightMap } from '../train/index.js';
+import { calendarFields, type SeriesConfig, timeOfRow } from '../models/index.js';
+import { fittedParts, type SeriesRows, seriesData, squaredObjective } from '../train/index.js';
 import { packageFile } from './data.js';
 import {
   forecastError,
@@ -31,10 +31,14 @@ interface Series {
   /** Values that are one position; 12 by default. Longer patches leave fewer positions; a horizon is said at once. */
   readonly patch?: number;
   readonly horizons: readonly number[];
+  /** When the first value is, where the values of each day are read with their calendar. */
+  readonly firstDay?: number;
 }
 
 /** What a model's own linear map reaches without its layers: no simple method beside it, but a part of it. */
 export const OWN_MAP = 'its linear map alone';
+
+const DAY_SECONDS = 86_400;
 
 const VEGA = 'vega-datasets';
 
@@ -49,6 +53,7 @@ const SERIES: readonly Series[] = [
     context: 364,
     patch: 7,
     horizons: [28],
+    firstDay: Date.UTC(1969, 0, 1),
   },
   {
     name: 'weather',
@@ -98,13 +103,13 @@ export const SERIES_TASKS: readonly Task[] = SERIES.flatMap((series) =>
 );
 
 function seriesTask(
-  { name, about, from, file, column, period, context, patch = 12, ...series }: Series,
+  { name, about, from, file, column, period, context, patch = 12, firstDay, ...series }: Series,
   horizon: number,
 ): Task {
   const task = series.horizons.length > 1 ? `${name}-${horizon}` : name;
   return {
     name: task,
-    about: `${about}: the next ${horizon} values after ${context}`,
+    about: `${about}: the next ${horizon} values after ${context}${firstDay === undefined ? '' : ', with their dates'}`,
     source: `${file.replace('data/', '')} of the npm package ${from}`,
     measure: { name: 'squared error', better: 'less' },
     lengths: { train: context / patch, test: [horizon] },
@@ -118,15 +123,20 @@ function seriesTask(
       const learned = values.subarray(0, end);
       const mean = learned.reduce((sum, value) => sum + value, 0) / end;
       const scale = Math.sqrt(learned.reduce((sum, value) => sum + (value - mean) ** 2, 0) / end);
+      const daily = { step: DAY_SECONDS, unit: 'seconds' } as const;
       const part = (from: number, to: number): SeriesRows => ({
         values: values.subarray(from, to),
         channels: [column],
+        ...(firstDay !== undefined && { start: timeOfRow(daily, firstDay, from) }),
       });
       const held = values.subarray(Math.max(0, end - context), tested);
-      const origins: Origins = { values, first: tested, context, horizon, scale };
+      const origins: Origins = { values, first: tested, context, horizon, scale, start: firstDay };
       const reads: SeriesConfig = {
         ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
         ...{ quantiles: [0.5], offset: [mean], scale: [scale], lags: context / patch },
+        ...(firstDay !== undefined && {
+          calendar: { column: 'date', fields: calendarFields(daily, end), ...daily },
+        }),
       };
       const [training, validation] = [part(0, end), part(Math.max(0, end - context), tested)];
       return {
@@ -140,7 +150,13 @@ function seriesTask(
             period > 1 ? seasonalNaive(period, horizon) : last(horizon),
           ),
           linear: forecastError(origins, linearForecast({ learned, held, reach: context, horizon, scale })),
-          [OWN_MAP]: forecastError(origins, mappedForecast(straightMap(training, validation, reads), reads)),
+          [OWN_MAP]: forecastError(
+            origins,
+            mappedForecast(fittedParts(training, validation, reads), reads, {
+              rows: values.length,
+              start: firstDay ?? 0,
+            }),
+          ),
         },
         async *score(trained) {
           yield { of: `${horizon} values`, value: await modelError(trained, origins) };

@@ -1,6 +1,7 @@
 /** Training of models. */
 
 export type { Augmentation } from './augmentation.js';
+export { effectsOfRows } from './calendar-effects.js';
 export { classObjective, type ImageDataOptions, imageData, type Labelled, soundData } from './classes.js';
 export {
   type BatchLoss,
@@ -22,6 +23,7 @@ export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } f
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export {
+  fittedParts,
   quantileObjective,
   type SeriesRows,
   seriesData,
@@ -33,7 +35,6 @@ export {
   TRAINING_DEFAULTS,
   type TrainingSettings,
 } from './settings.js';
-export { straightMap } from './straight-map.js';
 export { heldOut, nextTokens, textData, tokenLosses } from './text.js';
 export {
   expectNoRun,

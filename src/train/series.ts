@@ -11,9 +11,10 @@ import {
   sum,
   type Tensor,
 } from '../graph/index.js';
-import { perceive, type SeriesConfig } from '../models/index.js';
+import { calendarFeeds, calendarInputs, perceive, type SeriesConfig, timeText } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { constantColumns } from '../signals/index.js';
+import { calendarEffects, startOf, withoutEffects } from './calendar-effects.js';
 import {
   type DataSource,
   digestOf,
@@ -28,6 +29,8 @@ import { straightMap } from './straight-map.js';
 export interface SeriesRows {
   readonly values: Float32Array;
   readonly channels: readonly string[];
+  /** When the first row is, in milliseconds since 1970, for a model that reads a calendar. */
+  readonly start?: number;
 }
 
 /** The forecasts of each position, and their targets, both normalized. */
@@ -42,10 +45,11 @@ interface Said {
 
 /** The mean of `lossOf` [batch, sequence, horizon, targets] over observed values. */
 function forecastObjective(
-  { channels, targets, patch, horizon, lags = 1 }: SeriesConfig,
+  config: SeriesConfig,
   sequence: number,
   lossOf: (said: Said) => Tensor,
 ): Objective {
+  const { channels, targets, patch, horizon, lags = 1, calendar } = config;
   const read = [sequence, patch, channels.length];
   const said = [sequence, horizon, targets.length];
   // The linear skip connection needs all lags, so earlier positions are not trained.
@@ -59,14 +63,16 @@ function forecastObjective(
       { name: 'observed', dtype: 'float32', shape: read },
       { name: 'future', dtype: 'float32', shape: said },
       { name: 'known', dtype: 'float32', shape: said },
+      ...(calendar
+        ? calendarInputs(config).map(({ name, rows }) => ({
+            name,
+            dtype: 'int64' as const,
+            shape: [sequence, rows, calendar.fields.length],
+          }))
+        : []),
     ],
-    loss(model, registry, { values, observed, future, known }) {
-      const result = perceive(
-        model,
-        registry,
-        { values: values!, observed: observed! },
-        scalar(0, 'int64'),
-      ).said;
+    loss(model, registry, { future, known, ...inputs }) {
+      const result = perceive(model, registry, inputs, scalar(0, 'int64')).said;
       const { scaled, center, spread } = result as Record<'scaled' | 'center' | 'spread', Tensor>;
       const [batch] = future!.shape;
       const alone = (x: Tensor) => reshape(x, [batch!, sequence, 1, targets.length]);
@@ -139,10 +145,36 @@ export function seriesData(
       objective: objective(config, sequence),
       training: learned.random(seed),
       validation: held.consecutive(),
-      ...(config.lags !== undefined && { initial: () => straightMap(training, validation, config) }),
-      identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
+      initial: () => fittedParts(training, validation, config),
+      identity: {
+        ...{ series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
+        ...(config.calendar && { 'first time': timeText(startOf(training)) }),
+      },
     };
   };
+}
+
+/**
+ * Initial values of the parameters that are fitted before the first step: the effects of the calendar, then the linear map of the lags to the rows
+ * less these effects. Empty for a model with neither.
+ */
+export function fittedParts(
+  training: SeriesRows,
+  validation: SeriesRows,
+  config: SeriesConfig,
+): Map<string, Float32Array> {
+  const { calendar, lags } = config;
+  const fitted = new Map<string, Float32Array>();
+  let [learned, held] = [training, validation];
+  if (calendar) {
+    const read = { ...config, calendar };
+    const effects = calendarEffects(training, validation, read);
+    fitted.set('calendar.weight', effects);
+    learned = withoutEffects(training, effects, read);
+    held = withoutEffects(validation, effects, read);
+  }
+  if (lags === undefined) return fitted;
+  return new Map([...fitted, ...straightMap(learned, held, config)]);
 }
 
 /** Throws `DataError` for a constant target. */
@@ -162,7 +194,6 @@ class Windows {
   private readonly columns: readonly number[];
   /** The number of rows that a window reads. */
   private readonly span: number;
-
   constructor(
     private readonly series: SeriesRows,
     called: 'rows to learn from' | 'held-out rows',
@@ -183,6 +214,23 @@ class Windows {
         `there are ${this.rows} ${called}, and a window of ${sequence} x ${config.patch} needs ${this.span + 1} at least: use more rows${called === 'held-out rows' ? ', a larger --validation' : ''} or a shorter --sequence`,
       );
     }
+    if (config.calendar) startOf(series);
+  }
+
+  /** The inputs of the calendar, if the model reads one. */
+  private calendarAt(starts: readonly number[]): Record<string, BigInt64Array> {
+    const { config, sequence, series } = this;
+    const { calendar } = config;
+    if (!calendar) return {};
+    const inputs = calendarInputs(config).map(({ name, rows }) => {
+      const size = sequence * rows * calendar.fields.length;
+      return [name, new BigInt64Array(starts.length * size)] as const;
+    });
+    for (const [i, first] of starts.entries()) {
+      const feeds = calendarFeeds({ ...config, calendar }, startOf(series), first, sequence);
+      for (const [name, all] of inputs) all.set(feeds[name]!, i * feeds[name]!.length);
+    }
+    return Object.fromEntries(inputs);
   }
 
   /** Example i begins at a random row, determined by the seed and i. */
@@ -203,7 +251,7 @@ class Windows {
     };
   }
 
-  private take(starts: readonly number[]): Record<string, Float32Array> {
+  private take(starts: readonly number[]): Record<string, Float32Array | BigInt64Array> {
     const { width, span, columns, sequence } = this;
     const { patch, horizon } = this.config;
     const { values: all } = this.series;
@@ -228,6 +276,6 @@ class Windows {
         }
       }
     }
-    return { values, observed, future, known };
+    return { values, observed, future, known, ...this.calendarAt(starts) };
   }
 }

@@ -5,6 +5,18 @@ import type { Modality } from './modality.js';
 import { series, seriesSchema } from './series.js';
 import { sounds, soundsSchema } from './sounds.js';
 
+export {
+  type Calendar,
+  type CalendarField,
+  calendarEntries,
+  calendarFields,
+  calendarSize,
+  longestCycle,
+  stepText,
+  type TimeStep,
+  timeOfRow,
+  timeText,
+} from './calendar.js';
 export { type ImagesConfig, patchesOf } from './images.js';
 export { type ModelKind, wrongKind } from './kind.js';
 export {
@@ -15,7 +27,13 @@ export {
   TOKENS,
   type Unit,
 } from './modality.js';
-export { MOST_SERIES_ROWS, type SeriesConfig } from './series.js';
+export {
+  calendarFeeds,
+  calendarInputs,
+  type DatedConfig,
+  MOST_SERIES_ROWS,
+  type SeriesConfig,
+} from './series.js';
 export type { SoundsConfig } from './sounds.js';
 
 /** The key `input` of a config. */

@@ -24,6 +24,7 @@ import {
   divide,
   equal,
   fill,
+  gather,
   linearRecurrence,
   log,
   maximum,
@@ -38,7 +39,8 @@ import {
   where,
   zeros,
 } from '../../graph/index.js';
-import { constantly, linear, type StateSpec, type StateTensors } from '../../nn/index.js';
+import { constantly, linear, type Parameters, type StateSpec, type StateTensors } from '../../nn/index.js';
+import { type Calendar, calendarEntries, calendarSchema, calendarSize } from './calendar.js';
 import { lagStates, straightForecast } from './lags.js';
 import type { Modality } from './modality.js';
 
@@ -72,6 +74,8 @@ export const seriesSchema = z.strictObject({
   window: positive(MOST_COUNTED).optional(),
   /** The number of patches of the linear skip connection to the forecast; by default there is none. */
   lags: positive(MOST_SERIES_ROWS).optional(),
+  /** When rows are, and the fields of the calendar whose effects the model adds; by default there are none. */
+  calendar: calendarSchema.optional(),
   /** The offset and scale of each channel, from the training data. */
   offset: z.array(z.number()),
   scale: z.array(z.number().positive()),
@@ -85,7 +89,8 @@ const LEAST_DEVIATION = 0.05;
 
 /** Throws `ConfigError` for inconsistent keys. */
 export function series(config: SeriesConfig, hiddenSize: number): Modality {
-  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED, lags } = config;
+  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED } = config;
+  const { lags, calendar } = config;
   const width = channels.length;
   const expect = (holds: boolean, text: string): void => {
     if (!holds) throw new ConfigError(`input: ${text}`);
@@ -107,6 +112,8 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     quantiles.every((q, i) => i === 0 || q > quantiles[i - 1]!),
     'quantiles must ascend',
   );
+  const fields = calendar?.fields ?? [];
+  expect(new Set(fields).size === fields.length, 'a field of the calendar is named twice');
   expect(
     (lags ?? 0) * patch * width <= MOST_SERIES_ROWS,
     `${lags} lags of ${patch} rows of ${width} channels are more than ${MOST_SERIES_ROWS} values: take fewer`,
@@ -121,6 +128,13 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       -1,
     );
   };
+  /** The sums of the effects of rows whose entries of the calendar are [..., fields], in scales of the channels: [..., channels]. */
+  const effectsOf = (parameters: Parameters, entries: Tensor): Tensor =>
+    parameters.within('calendar', (p) => {
+      const size = calendarSize({ fields });
+      const table = p.get('weight', [size, width], constantly(0), { decay: false, precise: true });
+      return sum(gather(table, entries), -2);
+    });
   const totals = ['count', 'sum', 'squares'].map(
     (name): StateSpec => ({ name, dtype: 'float32', shape: ['batch', width], initial: 0 }),
   );
@@ -129,15 +143,28 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     kind: 'series',
     about: `reads series of ${channels.join(', ')} in patches of ${patch} and forecasts ${targets.join(', ')}, ${horizon} rows at once`,
     unit: { name: 'rows', perPosition: patch },
-    inputs: ['values', 'observed'].map((name) => ({
-      name,
-      dtype: 'float32',
-      shape: ['sequence', patch, width],
-    })),
+    inputs: [
+      ...['values', 'observed'].map((name) => ({
+        name,
+        dtype: 'float32' as const,
+        shape: ['sequence', patch, width],
+      })),
+      ...(calendar
+        ? calendarInputs(config).map(({ name, rows }) => ({
+            name,
+            dtype: 'int64' as const,
+            shape: ['sequence', rows, fields.length],
+          }))
+        : []),
+    ],
     state: [...totals, ...(sizes ? lagStates(sizes) : [])],
-    enter(parameters, { values, observed }, before) {
+    enter(parameters, { values, observed, calendarNow, calendarAhead }, before) {
       const [batch, sequence] = values!.shape;
-      const x = multiply(divide(subtract(values!, offsets), scales), observed!);
+      const standard = divide(subtract(values!, offsets), scales);
+      const x = multiply(
+        calendar ? subtract(standard, effectsOf(parameters, calendarNow!)) : standard,
+        observed!,
+      );
       const read = totalsOf(sum(observed!, 2), sum(x, 2), sum(multiply(x, x), 2), window, before);
       const seen = maximum(read.count, 1);
       const center = divide(read.sum, seen);
@@ -152,6 +179,7 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       const features = concat([flat(scaled), flat(observed!), center, log(deviation)], -1);
       const straight =
         sizes && straightForecast(parameters, sizes, { x, observed: observed!, mean: center }, before);
+      const ahead = calendar && targetsOf(effectsOf(parameters, calendarAhead!));
       const ofTargets = (each: Tensor): Tensor =>
         reshape(targetsOf(each), [batch!, sequence!, 1, places.length]);
       return {
@@ -165,10 +193,11 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
           ...(straight && {
             straight: divide(subtract(straight.forecast, ofTargets(center)), ofTargets(deviation)),
           }),
+          ...(ahead && { ahead: divide(ahead, ofTargets(deviation)) }),
         },
       };
     },
-    leave(parameters, hidden, { center, spread, straight }) {
+    leave(parameters, hidden, { center, spread, straight, ahead }) {
       const [batch, positions] = hidden.shape;
       const size = horizon * targets.length * quantiles.length;
       // With a linear skip connection the layers' output is initialized to zero.
@@ -177,16 +206,54 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
         linear(p, hidden, size, { bias: true, precise: true, ...begins }),
       );
       const dims = [batch!, positions!, horizon, targets.length];
-      const added = reshape(flat, [...dims, quantiles.length]);
+      const parts = [straight, ahead].filter((each) => each !== undefined);
       return {
         /** Normalized forecasts: [batch, positions, horizon, targets, quantiles]. */
-        scaled: straight ? add(added, reshape(straight, [...dims, 1])) : added,
+        scaled: parts.reduce(
+          (said, part) => add(said, reshape(part, [...dims, 1])),
+          reshape(flat, [...dims, quantiles.length]),
+        ),
         /** [batch, positions, targets], in the targets' own units. */
         center: center!,
         spread: spread!,
       };
     },
   };
+}
+
+/** The inputs of a model with a calendar: the entries of the rows of each patch, and of those that are forecast behind it. */
+export function calendarInputs({ patch, horizon }: Pick<SeriesConfig, 'patch' | 'horizon'>) {
+  return [
+    { name: 'calendarNow', rows: patch, after: 0 },
+    { name: 'calendarAhead', rows: horizon, after: patch },
+  ] as const;
+}
+
+/** A config that has a calendar. */
+export type DatedConfig = SeriesConfig & { readonly calendar: Calendar };
+
+/**
+ * The values of these inputs for `positions` positions, of which the first begins with row `first` of a series that starts at `start`
+ * (milliseconds since 1970): [positions, rows, fields] by name, flat.
+ */
+export function calendarFeeds(
+  config: DatedConfig,
+  start: number,
+  first: number,
+  positions: number,
+): Record<string, BigInt64Array> {
+  const { calendar, patch, horizon } = config;
+  const fields = calendar.fields.length;
+  const entries = calendarEntries(calendar, start, first, positions * patch + horizon);
+  const feeds = calendarInputs(config).map(({ name, rows, after }) => {
+    const all = new BigInt64Array(positions * rows * fields);
+    for (let position = 0; position < positions; position++) {
+      const from = (position * patch + after) * fields;
+      all.set(entries.subarray(from, from + rows * fields), position * rows * fields);
+    }
+    return [name, all] as const;
+  });
+  return Object.fromEntries(feeds);
 }
 
 /**
