@@ -175,34 +175,46 @@ function depthwiseByRows(
     .reduce((total, term) => add(total, term));
 }
 
-/** dL/dx: a convolution of the output gradient, dilated with zeros, with the flipped kernel. */
+/**
+ * dL/dx: a convolution of the output gradient with the flipped kernel. With a stride, the rows and the columns of the image fall into classes by
+ * their remainder, each reached by other taps of the kernel: the convolution returns the classes as channels. A gradient that is dilated with
+ * zeros would take up to stride * stride times as many products.
+ */
 function gradientOfImage(
   g: Tensor,
   weight: Tensor,
-  { height, width, kernel, rows, columns, isDepthwise }: Sizes,
+  sizes: Sizes,
   { stride, pads: [top, left] }: ConvolutionAttributes,
 ): Tensor {
-  const mirrored = reverse(reverse(weight, 2), 3);
-  const before = [kernel[0] - 1 - top, kernel[1] - 1 - left] as const;
-  const after = [height + top - stride * (rows - 1) - 1, width + left - stride * (columns - 1) - 1] as const;
-  return applyOne(
+  const { batch, height, width, channels, kernel, rows, columns, isDepthwise } = sizes;
+  const [outputs, inner] = weight.shape as [number, number];
+  const [tall, wide] = kernel.map((size) => Math.ceil(size / stride)) as [number, number];
+  const whole = pad(pad(weight, 2, 0, tall * stride - kernel[0]), 3, 0, wide * stride - kernel[1]);
+  const taps = reshape(whole, [outputs, inner, tall, stride, wide, stride]);
+  const ordered = transpose(taps, isDepthwise ? [3, 5, 0, 1, 2, 4] : [3, 5, 1, 0, 2, 4]);
+  const perClass = reshape(ordered, [stride ** 2 * channels, isDepthwise ? 1 : outputs, tall, wide]);
+  // In strides of the padded image, the image begins within (up, before), and ends before (down, across).
+  const [up, before] = [Math.floor(top / stride), Math.floor(left / stride)];
+  const [down, across] = [Math.ceil((height + top) / stride), Math.ceil((width + left) / stride)];
+  const classes = applyOne(
     convolution2dOperator,
-    [spread(g, stride), isDepthwise ? mirrored : transpose(mirrored, [1, 0, 2, 3])],
-    { stride: 1, pads: [...before, ...after] },
+    [
+      isDepthwise && stride > 1 ? concat(new Array<Tensor>(stride ** 2).fill(g), -1) : g,
+      reverse(reverse(perClass, 2), 3),
+    ],
+    { stride: 1, pads: [tall - 1 - up, wide - 1 - before, down - rows, across - columns] },
   );
-}
-
-/** x [batch, rows, columns, channels], dilated with stride - 1 zeros between neighbours. */
-function spread(x: Tensor, stride: number): Tensor {
-  if (stride === 1) return x;
-  const along = (each: Tensor, axis: number): Tensor => {
-    const size = each.shape[axis] as number;
-    const split = each.shape.flatMap((dim, i) => (i === axis ? [dim, 1] : [dim]));
-    const joined = each.shape.map((dim, i) => (i === axis ? size * stride : dim));
-    const filled = reshape(pad(reshape(each, split), axis + 1, 0, stride - 1), joined);
-    return slice(filled, axis, 0, stride * (size - 1) + 1);
-  };
-  return along(along(x, 1), 2);
+  if (stride === 1) return classes;
+  const [lines, places] = [down - up, across - before];
+  const split = reshape(classes, [batch, lines, places, stride, stride, channels]);
+  const image = reshape(transpose(split, [0, 1, 3, 2, 4, 5]), [
+    batch,
+    lines * stride,
+    places * stride,
+    channels,
+  ]);
+  const [first, start] = [top - up * stride, left - before * stride];
+  return slice(slice(image, 1, first, first + height), 2, start, start + width);
 }
 
 function gradientOfWeight(g: Tensor, x: Tensor, sizes: Sizes, attributes: ConvolutionAttributes): Tensor {

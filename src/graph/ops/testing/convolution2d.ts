@@ -18,6 +18,9 @@ const CASES: readonly Case[] = [
   { x: [2, 2, 3, 2], weight: [2, 1, 3, 3], stride: 1 },
   { x: [1, 2, 2, 2], weight: [2, 1, 3, 5], stride: 1 },
   { x: [1, 3, 4, 2], weight: [2, 1, 3, 3], stride: 2 },
+  { x: [1, 5, 4, 1], weight: [2, 1, 1, 1], stride: 3 },
+  { x: [1, 5, 3, 2], weight: [1, 2, 5, 3], stride: 2 },
+  { x: [1, 4, 5, 2], weight: [2, 2, 3, 7], stride: 3 },
   { x: [1, 2, 3, 0], weight: [0, 0, 3, 3], stride: 1 },
 ];
 
