@@ -1,16 +1,16 @@
-/** A tokenizer of byte pairs as `tokenizer.json` has it, the format of Hugging Face's tokenizers. */
+/** A BPE tokenizer in the format of `tokenizer.json`. */
 
-/** What differs between tokenizers of byte pairs; `null` leaves a step out. */
+/** The variable parts of BPE tokenizers; `null` omits a step. */
 export interface BpeParts {
   readonly addedTokens: readonly object[];
   readonly normalizer: object | null;
   readonly preTokenizer: object | null;
   readonly decoder: object;
-  /** Written for what has no tokens; several in a row become one. */
+  /** The unknown token; several in a row are fused. */
   readonly unknown?: string | null;
-  /** Spells characters without a token in tokens of single bytes, as SentencePiece does. */
+  /** Whether characters without a token are spelled by byte tokens, as in SentencePiece. */
   readonly byteFallback?: boolean;
-  /** A piece that is a token is taken as it is, whether or not the merges lead to it. */
+  /** Whether a piece that is a token is kept, even if the merges do not produce it. */
   readonly ignoreMerges?: boolean;
   readonly vocab: ReadonlyMap<string, number>;
   readonly merges: readonly (string | readonly [string, string])[];

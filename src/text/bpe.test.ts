@@ -5,7 +5,7 @@ import { END_OF_TEXT, trainBpe } from './bpe.js';
 import { ALPHABET, PRE_TOKEN, toByteSymbols } from './byte-level.js';
 import { loadCorpus } from './corpus.js';
 
-/** What the trainer is to do, in the plainest words: all pairs are counted afresh before every merge. */
+/** The reference trainer, which counts all pairs again before every merge. */
 function naiveMerges(texts: string[], mergeCount: number, minFrequency: number): [string, string][] {
   const words = texts.flatMap((text) => (text.match(PRE_TOKEN) ?? []).map(toByteSymbols));
   const tokens = [END_OF_TEXT, ...ALPHABET];
@@ -62,7 +62,7 @@ describe('merges agree with a naive trainer', () => {
     expect(merges).toEqual(naiveMerges(prose, 40, 2));
   });
 
-  // Two or three letters make long runs, overlapping pairs and many ties.
+  // Texts of two or three letters have long runs, overlapping pairs and many ties.
   test.each([
     ['aab', 1],
     ['ab', 2],
@@ -108,7 +108,7 @@ test('texts in another order, or joined, give the same vocabulary', () => {
   expect(trainBpe([prose.join('\u0000')], { vocabSize: 330 }).merges).toEqual(expected.merges);
 });
 
-test('special tokens in the text are not learned from', () => {
+test('special tokens in the text are not trained on', () => {
   const separated = [`${prose[0]}${END_OF_TEXT}${prose[1]}${END_OF_TEXT}${prose[2]}`];
   expect(trainBpe(separated, { vocabSize: 330 })).toEqual(trainBpe(prose, { vocabSize: 330 }));
 });
@@ -138,7 +138,7 @@ test('reports every merge', () => {
   ]);
 });
 
-test('says what cannot be', () => {
+test('refuses invalid settings', () => {
   expect(() => trainBpe(prose, { vocabSize: 256 })).toThrow(ConfigError);
   expect(() => trainBpe(prose, { vocabSize: 256 })).toThrow('at least 257');
   expect(() => trainBpe(prose, { vocabSize: 300.5 })).toThrow(ConfigError);

@@ -1,23 +1,23 @@
 /**
- * Learns a byte-level BPE vocabulary: the most frequent pair of neighbouring tokens becomes a token, again and again.
+ * Learns a byte-level BPE vocabulary: the most frequent pair of neighbouring tokens becomes a token, repeatedly.
  *
- * A corpus repeats itself, so each distinct pre-token is kept once with its frequency. Every pair knows the
- * pre-tokens that hold it, and a merge visits only those, correcting the counts of the pairs beside it. A heap finds
- * the next pair; its entries may be out of date, and are corrected when they surface.
+ * A corpus repeats its words, so each distinct pre-token is stored once with its frequency. Each pair has a list of the
+ * pre-tokens that contain it, and a merge visits only those and corrects the counts of the neighbouring pairs. The next pair
+ * is taken from a heap, whose entries may be outdated and are then corrected when they are taken.
  */
 import { ConfigError, DataError } from '../errors.js';
 import { ALPHABET, PRE_TOKEN, toByteSymbols } from './byte-level.js';
 
-/** The special token that separates documents, where none is named. */
+/** The special token that separates documents, if none is given. */
 export const END_OF_TEXT = '<|endoftext|>';
 
-/** How many tokens are learned, and which are given. */
+/** Settings of the training. */
 export interface BpeOptions {
-  /** Tokens to stop at, special tokens and the 256 bytes included. */
+  /** The size at which training stops, including special tokens and the 256 bytes. */
   vocabSize: number;
   /** They take the first ids; the first of them separates documents. Never merged and never split. Default: `<|endoftext|>`. */
   specialTokens?: readonly string[];
-  /** A pair that occurs less often than this is not worth a token. Default 2. */
+  /** The least frequency of a pair that becomes a token. Default: 2. */
   minFrequency?: number;
   /** Called after every merge with the tokens so far and `vocabSize`. */
   onProgress?: (tokens: number, vocabSize: number) => void;
@@ -37,7 +37,7 @@ export interface TrainedBpe {
  * order they come: of equally frequent pairs the one with the lower ids wins. The vocabulary stays smaller than
  * `vocabSize` when the text runs out of pairs that occur `minFrequency` times.
  *
- * Throws `ConfigError` for sizes or special tokens that cannot be, `DataError` when there is no text.
+ * Throws `ConfigError` for invalid sizes or special tokens, `DataError` when there is no text.
  */
 export function trainBpe(texts: Iterable<string>, options: BpeOptions): TrainedBpe {
   const { vocabSize, specialTokens = [END_OF_TEXT], minFrequency = 2, onProgress } = options;
@@ -52,7 +52,7 @@ export function trainBpe(texts: Iterable<string>, options: BpeOptions): TrainedB
     const left = tokens[pair.left]!;
     const right = tokens[pair.right]!;
     const joined = left + right;
-    // Only a special token can have this name already, and no text may turn into that by merging.
+    // Only a special token can have this name already, and merging must not produce it.
     if (vocab.has(joined)) continue;
     pairs.merge(pair, tokens.length);
     vocab.set(joined, tokens.length);
@@ -79,7 +79,7 @@ function startingTokens(specialTokens: readonly string[], vocabSize: number, min
   return tokens;
 }
 
-/** A distinct pre-token: the ids that spell it so far, and how often it occurs. */
+/** A distinct pre-token: its current ids and its frequency. */
 interface Word {
   symbols: number[];
   frequency: number;
@@ -105,7 +105,7 @@ function wordsOf(
   }));
 }
 
-/** A tokenizer cuts special tokens out before it merges, so their letters must not be learned from. */
+/** A tokenizer removes special tokens before merging, so their letters must not be trained on. */
 function withoutSpecialTokens(text: string, specialTokens: readonly string[]): string[] {
   return specialTokens.reduce((sections, token) => sections.flatMap((s) => s.split(token)), [text]);
 }
@@ -115,11 +115,11 @@ interface Pair {
   right: number;
   /** Occurrences in the whole corpus; an overlap counts, so that "aaa" holds two pairs. */
   count: number;
-  /** Indices of the words that hold it, or held it before another merge took one of its sides. */
+  /** Indices of the words that contain it, or contained it before another merge. */
   words: number[];
 }
 
-/** Every pair of neighbours in the words, with its count kept up to date while pairs are merged. */
+/** Every pair of neighbours in the words, with its current count. */
 class Pairs {
   readonly #words: Word[];
   /** By left id, then right id. */
@@ -134,7 +134,7 @@ class Pairs {
     for (const pairs of this.#pairs) for (const pair of pairs?.values() ?? []) this.#queue.push(pair);
   }
 
-  /** Takes the most frequent pair off the queue, the one with the lowest ids among equals. */
+  /** Removes the most frequent pair from the queue; among equals, the one with the lowest ids. */
   mostFrequent(): Pair | undefined {
     for (let entry = this.#queue.pop(); entry; entry = this.#queue.pop()) {
       if (entry.count === entry.pair.count) return entry.pair;
@@ -143,7 +143,7 @@ class Pairs {
     return undefined;
   }
 
-  /** Puts `id` in the place of the pair, from left to right, wherever it stands. */
+  /** Replaces every occurrence of the pair by `id`, from left to right. */
   merge(pair: Pair, id: number): void {
     const { left, right } = pair;
     const appeared = new Set<Pair>();

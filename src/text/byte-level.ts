@@ -1,15 +1,15 @@
 /**
- * How GPT-2 sees text before any merge: first pre-tokens (a word with its leading space, a number, a run of
+ * GPT-2's byte-level pre-tokenization: first pre-tokens (a word with its leading space, a number, a run of
  * punctuation, a run of white space), then the UTF-8 bytes of each, every byte written as one visible character.
- * Merges never cross a pre-token, and 256 symbols spell every text, so that nothing is ever unknown.
+ * Merges never cross a pre-token, and the 256 symbols can spell every text, so there are no unknown tokens.
  */
 
 /** Follows `encoder.py` of GPT-2: contractions, letters, numbers, other signs, and white space (its last space goes to the next word). */
 export const PRE_TOKEN = /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
 /**
- * The symbol of each byte. Printable Latin-1 stands for itself; the other 68 bytes take the characters from U+0100
- * on, in order, because a vocabulary file with spaces and control characters in it would be unreadable.
+ * The symbol of each byte. Printable Latin-1 characters represent themselves; the other 68 bytes get the characters from U+0100
+ * on, in order, since a vocabulary file with spaces and control characters would be unreadable.
  */
 export const BYTE_SYMBOLS: readonly string[] = byteSymbols();
 
@@ -20,7 +20,7 @@ export const ALPHABET: readonly string[] = [...BYTE_SYMBOLS].sort(
 
 const utf8 = new TextEncoder();
 
-/** The symbols that spell `text`, one a UTF-8 byte; half a surrogate pair becomes U+FFFD. */
+/** The symbols of `text`, one per UTF-8 byte; half a surrogate pair becomes U+FFFD. */
 export function toByteSymbols(text: string): string[] {
   return Array.from(utf8.encode(text), (byte) => BYTE_SYMBOLS[byte]!);
 }

@@ -1,4 +1,4 @@
-/** Chat templates: found where transformers finds them, and written as Python's Jinja writes them there. */
+/** Chat templates: found in the files where transformers looks, and rendered like Python's Jinja. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 let made = 0;
-/** A folder with these files; what is no text is written as JSON. */
+/** Creates a folder with these files; values other than strings are written as JSON. */
 async function folderWith(files: Record<string, unknown>): Promise<string> {
   const path = join(folder, String(made++));
   await mkdir(path);
@@ -45,8 +45,8 @@ const user = (content: string): ChatMessage => ({ role: 'user', content });
 const assistant = (content: string): ChatMessage => ({ role: 'assistant', content });
 const system = (content: string): ChatMessage => ({ role: 'system', content });
 
-// What is expected here, Python's Jinja 3.1 wrote, set up as transformers does it.
-describe('what templates write', () => {
+// The expected texts were rendered by Python's Jinja 3.1 with the settings of transformers.
+describe('rendering', () => {
   const conversation = [user('hi'), assistant('hello'), user('and?')];
   const prompt: ChatRenderOptions = { addGenerationPrompt: true };
 
@@ -105,7 +105,7 @@ describe('what templates write', () => {
     );
   });
 
-  test('a system message of its own, and documents', async () => {
+  test('a default system message, and documents', async () => {
     const granite = templateOf(DOCUMENTS);
     expect(await granite.render([user('hi')], prompt)).toBe(
       '<|start_of_role|>system<|end_of_role|>You are a helpful assistant.<|end_of_text|>\n' +
@@ -128,7 +128,7 @@ describe('what templates write', () => {
     );
   });
 
-  test('thoughts, which only the last answer keeps', async () => {
+  test('thoughts, which are kept only in the last answer', async () => {
     const thinking = templateOf(THINKING);
     const thought = '<think>\nhm\n</think>\n\n';
     expect(
@@ -150,17 +150,17 @@ describe('what templates write', () => {
     );
   });
 
-  test('only conversations that it takes: what it says otherwise is told', async () => {
+  test('a conversation that the template refuses, whose message is in the error', async () => {
     const alternating = templateOf(ALTERNATING);
     expect(await alternating.render(conversation)).toBe('<s>[INST] hi [/INST]hello</s>[INST] and? [/INST]');
     await expect(alternating.render([user('a'), user('b')])).rejects.toThrow(
       'models/some/chat_template.jinja: the chat template refuses these messages: Roles must alternate: user, assistant, user, ...',
     );
-    // It goes on as before.
+    // The template can be used again.
     expect(await alternating.render([user('a')])).toBe('<s>[INST] a [/INST]');
   });
 
-  test("Python's strip takes away the characters that it is given, else white space", async () => {
+  test("Python's strip removes the given characters, else white space", async () => {
     const written = await templateOf(
       `{{ messages[0].content.strip('\\n') }}|{{ messages[0].content.lstrip(' \\n') }}|{{ messages[0].content.rstrip('b\\n') }}|{{ messages[0].content.strip() }}`,
     ).render([user('\n a bb\n')]);
@@ -175,14 +175,14 @@ describe('what templates write', () => {
     await expect(range.render([{ role: 'user', content: 100_001 }])).rejects.toThrow(/Range too big/);
   });
 
-  test('absent tools and documents are none, as are tokens that there are not', async () => {
+  test('missing tools, documents and tokens are None', async () => {
     const probe = templateOf(
       '{{ tools is none }} {{ documents is none }} {{ pad_token is defined }} {{ bos_token is defined }}',
     );
     expect(await probe.render([])).toBe('True True False True');
   });
 
-  test('variables win over special tokens, and nothing wins over the messages', async () => {
+  test('variables override special tokens, and nothing overrides the messages', async () => {
     const variables = { bos_token: '<b>', messages: [user('no')], range: 'r' };
     const probe = templateOf('{{ bos_token }}{{ eos_token }}{{ messages[0].content }}{{ range }}');
     expect(await probe.render([user('yes')], { variables })).toBe('<b></s>yesr');
@@ -201,27 +201,27 @@ describe('what templates write', () => {
       "{% for m in messages %}{% for c in m.tool_calls %}{{ 'args: ' + c.function.arguments }}{% endfor %}{% endfor %}",
     );
 
-    test('as JSON text are what it says, with its numbers and the order of its keys', async () => {
+    test('as JSON text are parsed, with exact numbers and the order of the keys', async () => {
       expect(await each.render([calling('{"2": 1.0, "1": 2512292042121000001, "a": null}')])).toBe(
         '2=1.0;1=2512292042121000001;a=None;{"2": 1.0, "1": 2512292042121000001, "a": null}',
       );
       expect(await each.render([calling(' ')])).toBe('{}');
     });
 
-    test('as objects are these', async () => {
+    test('as objects are used as they are', async () => {
       expect(await each.render([calling({ b: 1, a: [1.5, true] })])).toBe(
         'b=1;a=[1.5, True];{"b": 1, "a": [1.5, true]}',
       );
     });
 
-    test('stay text for a template that fails on anything else, and where they are no JSON', async () => {
+    test('stay text for a template that needs text, and if they are not JSON', async () => {
       expect(await joined.render([calling('{"a":  1.0}')])).toBe('args: {"a":  1.0}');
       expect(await joined.render([calling('{"a": ')])).toBe('args: {"a": ');
       await expect(joined.render([calling({ a: 1 })])).rejects.toThrow(/can only concatenate str/);
     });
   });
 
-  test('tools and variables that were read without loss', async () => {
+  test('tools and variables from `readExactJson`', async () => {
     const tools = readExactJson('[{"2": 1.0, "1": 12345678901234567890}]') as unknown[];
     const variables = readExactJson('{"ratio": 2.0}') as Map<string, unknown>;
     expect(
@@ -229,13 +229,13 @@ describe('what templates write', () => {
     ).toBe('[{"2": 1.0, "1": 12345678901234567890}] 2.0 </s>');
   });
 
-  test('renderings asked for at once come out each its own', async () => {
+  test('concurrent renderings are independent', async () => {
     const chatml = templateOf(CHATML);
     const texts = await Promise.all(['a', 'b', 'c'].map((text) => chatml.render([user(text)])));
     expect(texts).toEqual(['a', 'b', 'c'].map((text) => `<|im_start|>user\n${text}<|im_end|>\n`));
   });
 
-  test('messages that are no data are refused', async () => {
+  test('messages that are not plain data are refused', async () => {
     const chatml = templateOf(CHATML);
     await expect(chatml.render([{ role: 'user', content: () => 1 }])).rejects.toBeInstanceOf(DataError);
     expect(await chatml.render([user('a')])).toBe('<|im_start|>user\na<|im_end|>\n');
@@ -265,7 +265,7 @@ describe('where templates are found', () => {
     expect(await ChatTemplate.load(await folderWith({ 'tokenizer_config.json': SPECIAL }))).toBeUndefined();
   });
 
-  test('by name, the one for tools where there are tools', async () => {
+  test('by name, with the one for tools if there are tools', async () => {
     const list = [
       { name: 'default', template: 'plain' },
       { name: 'tool_use', template: 'tools' },
@@ -278,7 +278,7 @@ describe('where templates are found', () => {
     await expect(render(odd)).rejects.toThrow(/tokenizer_config\.json has chat templates named rag/);
   });
 
-  test('special tokens by their text, however the tokenizer spells them', async () => {
+  test('special tokens by their text, in every spelling of the config', async () => {
     const config = {
       bos_token: '<s>',
       eos_token: { __type: 'AddedToken', content: '</s>', lstrip: false },
@@ -294,7 +294,7 @@ describe('where templates are found', () => {
     );
   });
 
-  test('what is damaged is refused with its path', async () => {
+  test('a damaged file is refused with its path', async () => {
     const load = async (files: Record<string, unknown>): Promise<unknown> =>
       ChatTemplate.load(await folderWith(files));
     for (const [name, contents] of [

@@ -1,8 +1,8 @@
 /**
- * A checkpoint's chat template: the program, in Jinja, that writes a conversation as the text that the model was trained
- * on. It is looked for where `transformers` looks, and gets what `transformers` gives it.
+ * A checkpoint's chat template: a Jinja program that renders a conversation as the text that the model was trained
+ * on. It is looked up in the same files as in `transformers`, and gets the same variables.
  *
- * A template is not trusted: it reaches nothing but what it is given, and its work is bounded (see jinja/budget.ts).
+ * A template is untrusted: it can only use its variables, and its work is limited (see jinja/budget.ts).
  */
 import { z } from 'zod';
 import { join, readText, statsOf } from '#platform';
@@ -19,54 +19,54 @@ import {
 import { readJson, TOKENIZER_CONFIG } from './tokenizer-json.js';
 import { checkTokenizerConfig } from './tokenizer-schema.js';
 
-/** The file that holds a template alone. */
+/** The file with only a template. */
 export const TEMPLATE_FILE = 'chat_template.jinja';
 const LEGACY_FILE = 'chat_template.json';
 
-/** One message; whatever else a template knows, such as `tool_calls`, stands beside these two. */
+/** One message; other fields that a template uses, such as `tool_calls`, are further members. */
 export interface ChatMessage {
   readonly role: string;
-  /** Text, or the parts that the template takes. */
+  /** Text, or a list of parts that the template supports. */
   readonly content?: unknown;
   readonly [key: string]: unknown;
 }
 
 /**
- * What goes with the messages. Values may hold what `readExactJson` gives, so that numbers and the order of keys are those
- * of the text that they come from.
+ * The other inputs of a template. Values may come from `readExactJson`, which preserves numbers and the order of
+ * keys.
  */
 export interface ChatRenderOptions {
-  /** Ends with what precedes an answer. */
+  /** Whether the text ends with the prefix of an answer. */
   addGenerationPrompt?: boolean;
   /** Tools that the model may call, as JSON schemas. */
   tools?: readonly unknown[];
   /** Documents to answer from. */
   documents?: readonly unknown[];
-  /** What the template knows besides, such as `enable_thinking`. */
+  /** Other variables of the template, such as `enable_thinking`. */
   variables?: Variables;
 }
 
-/** Templates by name: `default`, and `tool_use` where there is one for conversations with tools. */
+/** Templates by name: `default`, and optionally `tool_use` for conversations with tools. */
 type Sources = Readonly<Record<string, string>>;
 
-/** What a chat template is made of: its Jinja source or sources, and the variables of the tokenizer's config. */
+/** The parts of a chat template: its Jinja source or sources, and the variables of the tokenizer's config. */
 export interface ChatTemplateParts {
   readonly sources: Sources;
-  /** The file that errors name. */
+  /** The file named in errors. */
   readonly origin: string;
   /** Variables of every rendering, such as `bos_token`. */
   readonly variables?: Readonly<Record<string, unknown>>;
   readonly limits?: Partial<TemplateLimits>;
 }
 
-/** A model's chat template, which makes one text of a conversation's messages. */
+/** A model's chat template, which renders the messages of a conversation as one text. */
 export class ChatTemplate {
   /** The file that it was read from. */
   readonly origin: string;
   readonly #sources: Sources;
   readonly #variables: Readonly<Record<string, unknown>>;
   readonly #limits: TemplateLimits;
-  /** Those that were parsed, by their source. */
+  /** Parsed templates by source. */
   readonly #parsed = new Map<string, Template>();
 
   constructor({ sources, origin, variables = {}, limits = {} }: ChatTemplateParts) {
@@ -99,10 +99,10 @@ export class ChatTemplate {
   }
 
   /**
-   * The conversation as text, special tokens by their names. Arguments of calls that are JSON text, as clients and models
-   * write them, are given to the template as the values that they say, else, to one that fails on these, as that text. Throws
-   * `TokenizerError`, which names the file, when the template is broken, refuses the messages, or does not end within the
-   * limits; `DataError` for messages that are no plain data.
+   * Renders the conversation as text, with special tokens by name. Arguments of calls that are JSON text, as clients and models
+   * write them, are parsed for the template; a template that fails on parsed values gets the text. Throws
+   * `TokenizerError`, which names the file, when the template is invalid, refuses the messages, or exceeds its
+   * limits; `DataError` for messages that are not plain data.
    */
   async render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): Promise<string> {
     const template = this.#template(options.tools !== undefined);
@@ -131,7 +131,7 @@ export class ChatTemplate {
     return template.render([this.#variables, variables ?? {}, own], this.#limits);
   }
 
-  /** Whether a text stands anywhere in the template. */
+  /** Whether the template's source contains a text. */
   mentions(text: string): boolean {
     return Object.values(this.#sources).some((source) => source.includes(text));
   }
@@ -152,7 +152,7 @@ export class ChatTemplate {
     }
   }
 
-  /** What is wrong, as the caller is told. */
+  /** The error for a failed rendering. */
   #complaint(error: unknown): Error {
     if (error instanceof TemplateError) {
       return new TokenizerError(`${this.origin}: the chat template ${this.#wording(error)}`, {
@@ -185,7 +185,7 @@ interface Call {
   readonly function?: { readonly arguments?: unknown } | null;
 }
 
-/** The same message, or one whose calls have values for the JSON texts of their arguments. */
+/** The message with the arguments of its calls parsed from JSON. */
 function withReadArguments(message: ChatMessage): ChatMessage {
   const { tool_calls: calls } = message;
   if (!Array.isArray(calls)) return message;
@@ -201,15 +201,15 @@ function withArguments(call: Call): Call {
     const read = readExactJson(given.trim() === '' ? '{}' : given);
     return { ...call, function: { ...call.function, arguments: read } };
   } catch {
-    // What is no JSON, such as a text that was cut off, is for the template to take or not.
+    // Invalid JSON, such as a truncated text, is passed to the template as it is.
     return call;
   }
 }
 
-/** A longer one is no template. */
+/** The largest size of a template file. */
 const MAX_BYTES = 2 ** 20;
 
-/** The file's text, or undefined where there is none. */
+/** The file's text, or undefined if it does not exist. */
 async function readTemplate(path: string): Promise<string | undefined> {
   try {
     const { size } = await statsOf(path);
@@ -217,7 +217,7 @@ async function readTemplate(path: string): Promise<string | undefined> {
     throw new Error(`it has ${size} bytes, and a template has at most ${MAX_BYTES}`);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // Below a GGUF file there is nothing.
+    // A GGUF file is not a folder.
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw new TokenizerError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
@@ -229,7 +229,7 @@ const Holder = z.looseObject({
     .nullish(),
 });
 
-/** The templates that a JSON file holds, or undefined when it holds none. */
+/** The templates in a JSON file; undefined if it has none. */
 function sourcesOf(json: object, path: string): Sources | undefined {
   const result = Holder.safeParse(json);
   if (!result.success) {

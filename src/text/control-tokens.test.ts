@@ -1,4 +1,4 @@
-/** What a user says about a control token is text, however he says it. */
+/** The name of a control token in a user's text is plain text, however it is written. */
 import { expect, test } from 'vitest';
 import { trainBpe } from './bpe.js';
 import { ChatTemplate } from './chat-template.js';
@@ -56,13 +56,13 @@ test('in the descriptions of tools', async () => {
   expect(count(ids)).toBe(2);
 });
 
-test('what the assistant wrote is read as the tokens that it wrote', async () => {
+test("the assistant's messages are encoded as the tokens that it generated", async () => {
   const messages = [{ role: 'assistant', content: 'a<|im_start|>b' }];
   const guarded = guardControlTokens(tokenizer, { messages });
   expect(count(guarded.encode(await template.render(guarded.messages)))).toBe(3);
 });
 
-test('in the arguments of calls, where a model can only have quoted it', async () => {
+test('in the arguments of calls, where it can only be a quotation', async () => {
   const arguments_ = '{"t": "ends <|im_end|>"}';
   const messages = [
     { role: 'assistant', content: '', extra: [], tool_calls: [{ function: { arguments: arguments_ } }] },
@@ -94,12 +94,12 @@ test.each([
   expect(tokenizer.decode(ids)).toBe(texts.map((text) => text.trim()).join(''));
 });
 
-test('texts that end as a name begins are left alone where nothing goes on with it', () => {
+test('texts that end with the start of a name are unchanged if nothing completes it', () => {
   const messages = [{ role: 'user', content: 'a <' }];
   expect(guardControlTokens(tokenizer, { messages }).messages).toBe(messages);
 });
 
-test('values that are neither texts, lists nor plain objects pass as they are', () => {
+test('values other than strings, lists and plain objects are unchanged', () => {
   const date = new Date(0);
   const messages = [{ role: 'user', content: '<|im_end|>', sent: date, nothing: null, n: 1.5 }];
   expect(guardControlTokens(tokenizer, { messages }).messages[0]).toMatchObject({

@@ -12,7 +12,7 @@ import type { Tokenizer } from './tokenizer.js';
 /** Noncharacters, which Unicode reserves for internal use. The mark is one that the texts do not contain. */
 const MARKS = Array.from({ length: 32 }, (_, i) => String.fromCharCode(0xfdd0 + i));
 
-/** What a chat template is given of a conversation. */
+/** The input of a chat template. */
 export interface PromptParts {
   readonly messages: readonly ChatMessage[];
   readonly tools?: readonly unknown[] | undefined;
@@ -20,15 +20,15 @@ export interface PromptParts {
 
 /** Prompt parts in whose texts the names of control tokens are guarded, so that a user's text cannot forge one. */
 export interface GuardedPrompt extends PromptParts {
-  /** What the template made of the parts, cut where a name must not be found: its ids are those of the pieces, each by itself. */
+  /** The rendered text, split where a name must not be recognized: its ids are those of the pieces, encoded separately. */
   piecesOf(text: string): string[];
-  /** The ids of what the template made of the parts. */
+  /** The ids of the rendered text. */
   encode(text: string): number[];
 }
 
 /**
- * The same parts with marks in their texts, for the template. What the assistant says stays as it is: a model writes control
- * tokens, such as those around a call, and what it wrote is read again as the same tokens. Arguments of its calls are marked:
+ * The same parts with marks in their texts, for the template. Assistant messages are unchanged: a model generates control
+ * tokens, such as those around a call, and they must be encoded as the same tokens. Arguments of its calls are marked:
  * a name in them can only be text.
  */
 export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: PromptParts): GuardedPrompt {
@@ -108,9 +108,9 @@ function mapTexts<T>(value: T, change: (text: string) => string): T {
     if (typeof inner === 'string') return change(inner);
     if (Array.isArray(inner)) return inner.map(map);
     if (typeof inner !== 'object' || inner === null) return inner;
-    // As `readExactJson` gives objects.
+    // `readExactJson` returns objects as maps.
     if (inner instanceof Map) return new Map(Array.from(inner, ([key, entry]) => [key, map(entry)]));
-    // Other objects are values of their own.
+    // Other objects are not traversed.
     const prototype: unknown = Object.getPrototypeOf(inner);
     if (prototype !== Object.prototype && prototype !== null) return inner;
     return Object.fromEntries(Object.entries(inner).map(([key, entry]) => [key, map(entry)]));

@@ -35,7 +35,7 @@ const numbered = (count: number): Corpus => ({
 });
 
 describe('loading', () => {
-  test('a file is one document, of whatever extension, without its byte order mark', async () => {
+  test('a file is one document, with any extension, without its byte order mark', async () => {
     const path = await file('notes.log', '\ufeffÀ la baleine\r\n');
     expect(await loadCorpus(path)).toEqual({
       name: 'notes.log',
@@ -44,7 +44,7 @@ describe('loading', () => {
     });
   });
 
-  test('a folder is its .txt and .md files at any depth, by path, blank ones left out', async () => {
+  test('a folder is its .txt and .md files at any depth, by path, without blank ones', async () => {
     for (const [path, text] of Object.entries({
       'tree/b.txt': 'b',
       'tree/Z.MD': 'Z',
@@ -102,7 +102,7 @@ describe('loading', () => {
     expect(error.message).toMatch(reason);
   });
 
-  test('links are followed once, and those that lead nowhere or in a circle are told', async () => {
+  test('links are followed once, and broken or cyclic ones are reported', async () => {
     const root = join(folder, 'linked');
     await file('linked/a.txt', 'a');
     await file('linked/deep/b.md', 'b');
@@ -137,7 +137,7 @@ describe('loading', () => {
     expect(total).toBe(line.length * Math.ceil((2.5 * 2 ** 26) / line.length));
   });
 
-  test('of a folder, the file that is no text is named', async () => {
+  test('a file of a folder that is not text is named', async () => {
     await file('mixed/good.txt', 'good');
     const bad = await file('mixed/deep/bad.md', new Uint8Array([0xff, 0xfe]));
     expect((await errorOf(join(folder, 'mixed'))).message).toContain(bad);
@@ -163,17 +163,17 @@ describe('splitting', () => {
     expect(Math.max(...gaps)).toBeLessThanOrEqual(Math.ceil(count / expected) + 1);
   });
 
-  test('each stretch gives its middle', () => {
+  test('the documents in the middle of each stretch are held out', () => {
     const { validation } = splitCorpus(numbered(10), { validationFraction: 0.2 });
     expect(validation.map(({ name }) => name)).toEqual(['2', '7']);
   });
 
-  test('the same corpus is split the same', () => {
+  test('the split is deterministic', () => {
     const split = () => splitCorpus(numbered(50), { validationFraction: 0.2 });
     expect(split()).toEqual(split());
   });
 
-  test('the tail of a single document is held out, from the beginning of a word', () => {
+  test('the tail of a single document is held out, starting at a word', () => {
     const text = 'one two three four five six seven eight nine ten';
     const corpus = { name: 'count', documents: [{ name: 'count.txt', text }] };
     expect(splitCorpus(corpus, { validationFraction: 0.25 })).toEqual({
@@ -188,7 +188,7 @@ describe('splitting', () => {
     expect([training[0]?.text, validation[0]?.text]).toEqual(['🐋'.repeat(1500), '🐋'.repeat(1501)]);
   });
 
-  test('says what cannot be', () => {
+  test('refuses invalid fractions', () => {
     for (const validationFraction of [0, 1, -0.1, Number.NaN]) {
       expect(() => splitCorpus(numbered(5), { validationFraction })).toThrow(ConfigError);
     }
@@ -198,7 +198,7 @@ describe('splitting', () => {
 });
 
 describe('encoding', () => {
-  test('an end of text stands between documents', () => {
+  test('an end-of-text token separates documents', () => {
     const { documents } = numbered(3);
     const texts = documents.map(({ text }) => text);
     const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: 260 })));
@@ -212,7 +212,7 @@ describe('encoding', () => {
     );
   });
 
-  test('without an end of text, documents cannot be told apart', () => {
+  test('several documents need an end-of-text token', () => {
     const { documents } = numbered(2);
     const files = tokenizerFiles(trainBpe(['text'], { vocabSize: 256, specialTokens: [] }));
     const tokenizer = new Tokenizer(files);

@@ -30,7 +30,7 @@ export interface Corpus {
 /**
  * Loads `source`: the name of a shipped corpus (`sotu`, `moby-dick`), else the path of a UTF-8 text file, else that
  * of a folder, of which every `.txt` and `.md` file at any depth is a document, in the order of their paths. Links are
- * followed; what several lead to is read once. A file of more than 64 MB becomes several documents, cut between lines.
+ * followed; the target of several links is read once. A file of more than 64 MB becomes several documents, cut between lines.
  *
  * Throws `DataError`, with the path, for a source that is missing, empty, or not UTF-8 text.
  */
@@ -106,10 +106,10 @@ async function findTexts(folder: string, below: string, found: Found): Promise<v
   }
 }
 
-/** Characters of a file that become one document; V8 cannot hold a text of more than 2^29. */
+/** The most characters of a document from a file; V8's strings have at most 2^29. */
 const LONGEST_DOCUMENT = 2 ** 26;
 
-/** The text of a file, in parts that end with a line, or with a word, or at any character where there is neither. */
+/** The text of a file in parts that end with a line, else with a word, else at any character. */
 async function readTexts(path: string): Promise<string[]> {
   const texts: string[] = [];
   const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -145,7 +145,7 @@ async function readTexts(path: string): Promise<string[]> {
   return [...texts, text];
 }
 
-/** Where the first part of a text that is too long ends: behind a line if one ends in its second half. */
+/** The end of the first part of a text that is too long: after a line if one ends in its second half. */
 function endOfPart(text: string): number {
   const least = LONGEST_DOCUMENT / 2;
   const line = text.lastIndexOf('\n', LONGEST_DOCUMENT - 1);
@@ -219,7 +219,7 @@ function wordStartNear(text: string, position: number): number {
 }
 
 /**
- * The ids of all documents in one row, an end of text between each two; each begins as the tokenizer begins a text.
+ * The ids of all documents in one sequence, separated by end-of-text tokens; each starts with the tokens that begin a text.
  *
  * Throws `TokenizerError` when there are several documents and the tokenizer has no end of text.
  */
@@ -244,12 +244,12 @@ export function encodeCorpus(tokenizer: Tokenizer, documents: readonly CorpusDoc
   return ids;
 }
 
-/** The ids of each document on its own, with an end of text where the tokenizer has one; parts of one file are one document. */
+/** The ids of each document, with an end-of-text token if the tokenizer has one; the parts of a file are one document. */
 export function encodeDocuments(tokenizer: Tokenizer, documents: readonly CorpusDocument[]): Int32Array[] {
   const encoded: number[][] = [];
   for (const { text, continues } of documents) {
     const last = encoded.at(-1);
-    // Spread into push(), a long text would be more arguments than a call takes.
+    // Spreading a long text into push() would exceed the most arguments of a call.
     if (continues && last) for (const id of tokenizer.encode(text)) last.push(id);
     else encoded.push([...tokenizer.encodeFromStart(text)]);
   }

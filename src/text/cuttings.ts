@@ -1,4 +1,4 @@
-/** How texts are cut before their tokens are sought: the `pre_tokenizer` of the models' own tokenizer.json, as regular expressions of JavaScript. */
+/** Pre-tokenizers: the `pre_tokenizer` patterns of the models' own tokenizer.json, as JavaScript regular expressions. */
 
 const CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
 const END = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
@@ -14,11 +14,11 @@ const words = (upper: string, lower: string, ending: string): string =>
 const TEKKEN = `${words(UPPER, LOWER, '')}|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
 const GPT4O = `${words(UPPER, LOWER, `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
 const notHan = (letters: string): string => `(?:(?!\\p{Script=Han})${letters})`;
-/** That of Moonshot's Kimi models. */
+/** The pattern of Moonshot's Kimi models. */
 export const KIMI = `\\p{Script=Han}+|${words(notHan(UPPER), notHan(LOWER), `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
 const BAILING = `'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
 
-/** The patterns above. No word of theirs reaches from a visible character across the space behind it: it begins with the space, or is white space alone. */
+/** The patterns above, of which no match contains a visible character and the space after it: a space starts a match, or the match is white space only. */
 export const WORD_PATTERNS = { LLAMA3, QWEN2, QWEN35, TEKKEN, GPT4O, KIMI, BAILING } as const;
 
 const KNOWN: ReadonlySet<string> = new Set(Object.values(WORD_PATTERNS));
@@ -34,7 +34,7 @@ export function endsWordsAtSpaces(pattern: string): boolean {
 export const byteLevel = (usesPattern: boolean): object => {
   return { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: usesPattern };
 };
-/** Cut by a pattern. */
+/** A pre-tokenizer that splits by a pattern. */
 export const split = (pattern: string): object => ({
   type: 'Sequence',
   pretokenizers: [
@@ -54,11 +54,11 @@ const falcon = {
   ],
 };
 
-/** How one kind of tokenizer cuts. */
+/** The pre-tokenization of one kind of tokenizer. */
 export interface Cutting {
   readonly pre: object;
   readonly nfc?: boolean;
-  /** Pieces that are tokens are taken whole, and texts begin with a token unless the file says otherwise. */
+  /** Pieces that are tokens are not merged, and texts start with a token unless the file disables it. */
   readonly likeLlama3?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** JSON without loss: what `JSON.parse` rounds or moves stays. */
+/** Lossless JSON: what `JSON.parse` rounds or reorders is kept. */
 import { expect, test } from 'vitest';
 import { readExactJson } from './exact-json.js';
 
@@ -24,7 +24,7 @@ test('integers, floats and the order of keys', () => {
   ]);
 });
 
-test('texts are as JSON.parse reads them; of equal keys the last counts', () => {
+test('strings equal those of JSON.parse; the last of equal keys counts', () => {
   const text = String.raw`"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00 ü"`;
   expect(readExactJson(text)).toBe(JSON.parse(text));
   expect(readExactJson('{"a": 1, "b": 2, "a": 3}')).toEqual(
@@ -61,7 +61,7 @@ test.each([
   expect(() => readExactJson(text)).toThrow(SyntaxError);
 });
 
-test('depth and digits have their bounds', () => {
+test('depth and digits are limited', () => {
   expect(() => readExactJson('['.repeat(100_000))).toThrow(/nested more than 200 deep/);
   expect(() => readExactJson('1'.repeat(4301))).toThrow(/more than 4300 digits/);
   expect(readExactJson(`${'['.repeat(100)}${']'.repeat(100)}`)).toHaveLength(1);

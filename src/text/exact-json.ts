@@ -61,7 +61,7 @@ export function readExactJson(text: string): ExactJson {
     for (at++; ; at++) {
       const code = text.charCodeAt(at);
       if (code === QUOTE) break;
-      // Behind the text's end it is NaN.
+      // After the end of the text it is NaN.
       if (!(code >= 0x20)) throw wrong();
       if (code !== BACKSLASH) continue;
       isPlain = false;

@@ -1,4 +1,4 @@
-/** What a checkpoint recommends, and where its answers end. */
+/** The generation settings of a checkpoint, and the tokens that end its answers. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,7 +27,7 @@ async function folderWith(files: Record<string, unknown>): Promise<string> {
 const read = async (contents: unknown): Promise<unknown> =>
   readGenerationConfig(await folderWith({ 'generation_config.json': contents }));
 
-test('what the file says, and no more', async () => {
+test('the settings in the file, and no others', async () => {
   expect(
     await read({
       bos_token_id: 1,
@@ -52,15 +52,15 @@ test('what the file says, and no more', async () => {
   expect(await readGenerationConfig(await folderWith({}))).toEqual({ eosTokenIds: [] });
 });
 
-test('not to sample is a temperature of 0, whatever stands beside it', async () => {
+test('disabled sampling is a temperature of 0, whatever else the file says', async () => {
   expect(await read({ do_sample: false, temperature: 0.6 })).toEqual({ eosTokenIds: [], temperature: 0 });
 });
 
-test('-1 is no token', async () => {
+test('-1 is not a token', async () => {
   expect(await read({ bos_token_id: -1, eos_token_id: [-1, 4] })).toEqual({ eosTokenIds: [4] });
 });
 
-test('top_k of -1 is all tokens, and what is outside its range says nothing', async () => {
+test('top_k of -1 is all tokens, and values outside their range are ignored', async () => {
   expect(await read({ top_k: -1, top_p: 1, do_sample: true })).toEqual({ eosTokenIds: [], topK: 0, topP: 1 });
   for (const careless of [
     { temperature: -1 },
@@ -74,7 +74,7 @@ test('top_k of -1 is all tokens, and what is outside its range says nothing', as
   }
 });
 
-test('what is damaged is refused with its path', async () => {
+test('a damaged file is refused with its path', async () => {
   for (const wrong of [
     '{"eos_token_id": 2',
     '[]',

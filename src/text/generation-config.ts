@@ -1,6 +1,6 @@
 /**
- * What a checkpoint says about writing with it: how to sample (`generation_config.json`), and which tokens end a text.
- * The latter stand in several files, which do not always agree; a chat ends its turns at any of them.
+ * Generation settings of a checkpoint: sampling parameters (`generation_config.json`), and the tokens that end a text.
+ * The latter are in several files, which do not always agree; a chat turn ends at any of them.
  */
 import { z } from 'zod';
 import { join } from '#platform';
@@ -11,24 +11,24 @@ import { checked } from './tokenizer-schema.js';
 const GENERATION_CONFIG = 'generation_config.json';
 const MODEL_CONFIG = 'config.json';
 
-/** What the file says; the rest is absent. */
+/** The settings in the file; others are absent. */
 export interface GenerationConfig {
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
-  /** 0 where the file says not to sample. */
+  /** 0 if the file disables sampling. */
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
   readonly repetitionPenalty?: number;
 }
 
-/** Some files say "none" with -1. */
+/** Some files use -1 for "none". */
 const ids = z
   .union([z.int(), z.array(z.int())])
   .nullish()
   .transform((value) => [value ?? []].flat().filter((id) => id >= 0));
 
-/** A number; one outside its range says nothing, so that a careless default does not make a checkpoint useless. */
+/** A number; one outside its range is ignored, so that a wrong default does not make a checkpoint unusable. */
 function within(isInRange: (value: number) => boolean) {
   return z
     .number()
@@ -41,7 +41,7 @@ const schema = z.looseObject({
   eos_token_id: ids,
   do_sample: z.boolean().nullish(),
   temperature: within((value) => value >= 0),
-  // -1 and 0 both say: all tokens.
+  // -1 and 0 both mean all tokens.
   top_k: within(Number.isInteger).transform((value) => (value === undefined ? value : Math.max(0, value))),
   top_p: within((value) => value > 0 && value <= 1),
   repetition_penalty: within((value) => value > 0),
@@ -50,7 +50,7 @@ const schema = z.looseObject({
 const endsOnly = z.looseObject({ eos_token_id: ids });
 
 /**
- * Reads a folder's `generation_config.json`; one that is absent says nothing. Throws `TokenizerError`, with the file's
+ * Reads a folder's `generation_config.json`; a missing file gives no settings. Throws `TokenizerError`, with the file's
  * path, for one that is damaged.
  */
 export async function readGenerationConfig(folder: string): Promise<GenerationConfig> {

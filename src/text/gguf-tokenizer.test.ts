@@ -1,4 +1,4 @@
-/** Tokenizers from GGUF metadata, against the tokenizer.json of the same vocabulary. */
+/** Tokenizers from GGUF metadata, compared with the tokenizer.json of the same vocabulary. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ const folder = fileURLToPath(new URL('../../assets/sotu-hybrid', import.meta.url
 const json = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8'));
 const added: { id: number; content: string; special: boolean }[] = json.added_tokens;
 
-/** As llama.cpp's converter writes it: tokens by id with their kinds, and merges. */
+/** Metadata in the format of llama.cpp's converter: tokens by id with their kinds, and merges. */
 function metadata(change: Record<string, unknown> = {}): Record<string, unknown> {
   const ids = new Map<number, string>(
     Object.entries(json.model.vocab).map(([token, id]) => [id as number, token]),
@@ -87,16 +87,16 @@ test('the ids of random texts', async () => {
   }
 });
 
-describe('every way to cut a text', () => {
+describe('every pre-tokenizer', () => {
   const known = /known \((.*)\)/.exec(refusal({ 'tokenizer.ggml.pre': 'other' }))![1]!.split(', ');
 
-  test.each(known)('%s gives the text back', (pre) => {
+  test.each(known)('%s decodes to the text', (pre) => {
     const read = tokenizer({ 'tokenizer.ggml.pre': pre });
     // NFC changes nothing in these.
     for (const text of texts) expect(read.decode(read.encode(text)), text).toBe(text);
   });
 
-  test('digits stand alone, in threes, or together', () => {
+  test('digits are separate, in groups of three, or together', () => {
     const merges = ['1 2', '12 3', '123 4'];
     const tokens = [...Object.keys(json.model.vocab).slice(0, 300), '12', '123', '1234'];
     const change = {
@@ -117,7 +117,7 @@ describe('every way to cut a text', () => {
   });
 });
 
-test("SentencePiece's pairs are joined by their scores", () => {
+test("SentencePiece's pairs are merged by their scores", () => {
   const tokens = ['<unk>', '<s>', '</s>', '<0x0A>', '▁', 'a', 'b', 'c', 'ab', 'bc', '▁a', '▁ab', 'abc'];
   const read = tokenizer({
     'tokenizer.ggml.model': 'llama',

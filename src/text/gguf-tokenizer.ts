@@ -1,6 +1,6 @@
 /**
- * The tokenizer in a GGUF file's metadata, as the files that Hugging Face keeps one in. llama.cpp names the way in which a text
- * is cut before its tokens are sought (`tokenizer.ggml.pre`).
+ * Converts the tokenizer in a GGUF file's metadata to Hugging Face's files. llama.cpp names the pre-tokenizer
+ * (`tokenizer.ggml.pre`).
  */
 import { TokenizerError } from '../errors.js';
 import type { Gguf, GgufMetadata } from '../gguf.js';
@@ -12,11 +12,11 @@ import type { TokenizerFiles } from './tokenizer-json.js';
 /** Kinds of tokens, by llama.cpp's numbers. */
 const [CONTROL, USER_DEFINED, UNUSED] = [3, 4, 5];
 
-/** The small files of a model's folder that a GGUF file stands for. */
+/** The files of a model's folder that the metadata of a GGUF file replaces. */
 export const GGUF_COMPANIONS = ['tokenizer.json', 'tokenizer_config.json', 'generation_config.json'] as const;
 
 /**
- * What one of `GGUF_COMPANIONS` would hold; undefined for other files. Throws `TokenizerError` for a tokenizer of a kind that is not read.
+ * The content of one of `GGUF_COMPANIONS`; undefined for other files. Throws `TokenizerError` for an unsupported kind of tokenizer.
  */
 export function ggufCompanion(gguf: Gguf, name: string): object | undefined {
   const { metadata } = gguf;
@@ -91,7 +91,7 @@ function bytePairs(tokens: string[], types: number[], merges: string[], cutting:
   });
 }
 
-/** SentencePiece's byte pairs, whose merges are not stored: a token is made of two others, those of higher scores first. */
+/** The merges of SentencePiece's BPE, which are not stored: each token is merged from two others, in order of the scores. */
 function sentencePieces(tokens: string[], types: number[], scores: number[], prefix: boolean): object {
   const vocabulary = vocabularyOf(tokens, types, true);
   const merges: { pair: readonly [string, string]; score: number }[] = [];

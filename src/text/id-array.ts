@@ -1,7 +1,7 @@
-/** Memory for token ids, of which a corpus may have more than there is memory for. */
+/** Memory for token ids, with an error if a corpus needs more than there is. */
 import { DataError } from '../errors.js';
 
-/** Room for so many ids of what is called `name`. Throws `DataError` where there is no such memory. */
+/** Allocates `count` ids for the file `name`. Throws `DataError` if there is too little memory. */
 export function roomForIds(count: number, name: string): Int32Array {
   try {
     return new Int32Array(count);
@@ -14,7 +14,7 @@ export function roomForIds(count: number, name: string): Int32Array {
   }
 }
 
-/** Ids that come one after the other. */
+/** A growing array of ids. */
 export class GrowingIds {
   private values: Int32Array;
   private length = 0;
@@ -33,7 +33,7 @@ export class GrowingIds {
     this.values[this.length++] = id;
   }
 
-  /** Those that came since it was called last. Throws as `roomForIds`. */
+  /** The ids since the last call. Throws as `roomForIds`. */
   take(): Int32Array {
     const taken = roomForIds(this.length, this.name);
     taken.set(this.values.subarray(0, this.length));

@@ -1,4 +1,4 @@
-/** Files that hold token ids as whole numbers: those of NumPy, nanoGPT and llm.c. */
+/** Binary files of token ids, in the formats of NumPy, nanoGPT and llm.c. */
 import { open } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 import { roomForIds } from './id-array.js';
@@ -6,7 +6,7 @@ import { roomForIds } from './id-array.js';
 /** Token ids are int32 in memory. */
 export const HIGHEST_ID = 2 ** 31 - 1;
 
-/** Bytes that are read at a time: a multiple of all sizes of numbers. */
+/** Bytes per read, a multiple of all number sizes. */
 const CHUNK = 2 ** 22;
 
 interface NumberForm {
@@ -25,7 +25,7 @@ const NUMBERS: Readonly<Record<string, NumberForm>> = {
   i8: { bytes: 8, at: (view, place) => view.getBigInt64(place, true) },
 };
 
-/** The bytes of a file, from a place on, as ids. Throws `DataError` for numbers that are none. */
+/** Reads the bytes of a file from an offset on as ids. Throws `DataError` for numbers that are not ids. */
 async function readFrom(path: string, start: number, { bytes, at }: NumberForm): Promise<Int32Array> {
   const file = await open(path);
   try {
@@ -57,13 +57,13 @@ async function readFrom(path: string, start: number, { bytes, at }: NumberForm):
   }
 }
 
-/** The header of llm.c: 256 numbers of 4 bytes, of which the first says what follows. */
+/** The header of llm.c: 256 numbers of 4 bytes, the first of which is the format's magic number. */
 const LLM_C_HEADER = 1024;
 const LLM_C: Readonly<Record<number, 'uint16' | 'uint32'>> = { 20240520: 'uint16', 20240801: 'uint32' };
 
 /**
- * A file of numbers alone, as nanoGPT writes it, or with the header of llm.c, which says of which size they are. Without either they have 2
- * bytes. Throws `DataError` where the guess looks wrong and no form was given.
+ * Reads a file of plain numbers, as nanoGPT writes it, or with the header of llm.c, which gives the number size. Without a header the default is
+ * 2 bytes. Throws `DataError` if that guess looks wrong and no format was given.
  */
 export async function readBinary(path: string, said?: 'uint16' | 'uint32'): Promise<Int32Array> {
   const head = await readHead(path, LLM_C_HEADER);
@@ -84,10 +84,10 @@ export async function readBinary(path: string, said?: 'uint16' | 'uint32'): Prom
   return ids;
 }
 
-/** No vocabulary has more than so many times 2^16 tokens. */
+/** The largest vocabulary that is considered possible, in units of 2^16 tokens. */
 const MOST_UPPER_HALF = 15;
 
-/** Whether numbers of 2 bytes look like halves of numbers of 4, of which the upper ones are small. */
+/** Whether 2-byte numbers look like halves of 4-byte ids, whose upper halves are small. */
 function looksWider(ids: Int32Array): boolean {
   if (ids.length < 8 || ids.length % 2 !== 0) return false;
   let [highestUpper, highestLower] = [0, 0];
@@ -113,7 +113,7 @@ const NPY_MAGIC = '\x93NUMPY';
 /** Upper bound of a header's length in bytes. */
 const MOST_HEADER = 2 ** 16;
 
-/** A file of NumPy (numpy.lib.format): one row of ids, or a matrix with a document in each row. */
+/** Reads a file of NumPy (numpy.lib.format): a vector of ids, or a matrix with a document in each row. */
 export async function readArray(path: string): Promise<Int32Array[]> {
   const head = await readHead(path, MOST_HEADER);
   if (head.length < 12 || head.toString('latin1', 0, 6) !== NPY_MAGIC)

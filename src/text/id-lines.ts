@@ -1,4 +1,4 @@
-/** Token ids as numbers in a text, where a line may be longer than a string can be. */
+/** Token ids as numbers in a text, whose lines may exceed the longest string. */
 import { createReadStream } from 'node:fs';
 import { DataError } from '../errors.js';
 import { reasonOf } from '../platform/unreadable.js';
@@ -6,18 +6,18 @@ import { GrowingIds } from './id-array.js';
 import { HIGHEST_ID } from './id-files.js';
 
 const [LINE_FEED, CARRIAGE_RETURN] = [10, 13];
-/** Characters of a word, beyond which it is no id. */
+/** The most characters of an id. */
 const LONGEST = 40;
 
 /**
- * The ids of each line. Between them stand spaces or commas, and brackets are passed over: a list in JSON is one document, too. Throws
- * `DataError`, with the line, for what is no id.
+ * The ids of each line, separated by spaces or commas; brackets are ignored, so a list in JSON is one document. Throws
+ * `DataError`, with the line, for an invalid id.
  */
 export async function readLines(path: string): Promise<Int32Array[]> {
   const documents: Int32Array[] = [];
   const ids = new GrowingIds(path);
   let line = 1;
-  /** What the chunk before has of a word that goes on in this one. */
+  /** The start of a word that continues from the previous chunk. */
   let begun = '';
   let last = 0;
   const endWord = (word: string): void => {
@@ -43,7 +43,7 @@ export async function readLines(path: string): Promise<Int32Array[]> {
         line++;
       }
       begun += chunk.slice(start);
-      // It cannot become an id any more.
+      // The word is too long for an id.
       if (begun.length > LONGEST) endWord(`${begun}...`);
     }
     endWord(begun);
@@ -55,7 +55,7 @@ export async function readLines(path: string): Promise<Int32Array[]> {
   return documents;
 }
 
-/** Whether a character stands between ids: white space, commas, brackets, a byte order mark. */
+/** Whether a character separates ids: white space, commas, brackets, a byte order mark. */
 function isBetween(code: number): boolean {
   if (code < 128) return code <= 32 || code === 44 || code === 91 || code === 93;
   return /\s/.test(String.fromCharCode(code));

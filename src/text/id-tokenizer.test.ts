@@ -7,7 +7,7 @@ import { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 
 const ids = idTokenizer(300, 'x has no tokenizer.json');
 
-test('texts are ids with spaces between them', () => {
+test('texts are ids separated by spaces', () => {
   expect(ids.encode(' 3 14\n15 ')).toEqual([3, 14, 15]);
   expect(ids.encodeFromStart('0 299')).toEqual([0, 299]);
   expect(ids.decode([3, 14, 15])).toBe('3 14 15');
@@ -16,14 +16,14 @@ test('texts are ids with spaces between them', () => {
   expect([92, 6, 5].map((id) => stream.push(id)).join('') + stream.end()).toBe(' 92 6 5');
 });
 
-test.each(['hello', '3 300', '-1', '1.5'])('%j is told what to write', (text) => {
+test.each(['hello', '3 300', '-1', '1.5'])('%j is refused with the expected form', (text) => {
   expect(() => ids.encode(text)).toThrow(TokenizerError);
   expect(() => ids.encode(text)).toThrow(
     /x has no tokenizer\.json, so its texts are token ids from 0 to 299/,
   );
 });
 
-test('a folder with a tokenizer in another form is not taken for one without', async () => {
+test('a folder with a tokenizer in another format is not treated as one without', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'heddle-ids-'));
   try {
     writeFileSync(join(folder, 'config.json'), '{}');

@@ -1,22 +1,22 @@
-/** For a checkpoint without a tokenizer: its texts are the ids themselves, as numbers with spaces between them. */
+/** The tokenizer of checkpoints without one: a text is a list of ids separated by spaces. */
 import { readFolder } from '#platform';
 import { Tokenizer } from './tokenizer.js';
 import { TOKENIZER_JSON } from './tokenizer-json.js';
 import { isVocabularyFile } from './vocabulary-files.js';
 
-/** Files of tokenizers in other forms: with one of these, texts are what people expect. */
+/** Files of tokenizers in other formats, with which a checkpoint does have a tokenizer. */
 const OTHER_FORMS =
   /^(?:tokenizer(?:_config)?\.(?:model|json)|.*\.tiktoken|spiece\.model|vocab\.(?:json|txt)|merges\.txt)$/;
 
 /**
- * The tokenizer of a folder, or, where there is none in any form, one that reads and writes the ids of a vocabulary of this
+ * The tokenizer of a folder, or, if it has none in any format, one that reads and writes the ids of a vocabulary of this
  * size: `3 14 15`. Throws as `Tokenizer.load` does.
  */
 export async function loadTokenizerOrIds(folder: string, vocabSize: number): Promise<Tokenizer> {
   return (await findTokenizer(folder)) ?? idTokenizer(vocabSize, `${folder} has no ${TOKENIZER_JSON}`);
 }
 
-/** The tokenizer of a folder, or nothing where there is none in any form. Throws as `Tokenizer.load` does. */
+/** The tokenizer of a folder; undefined if it has none in any format. Throws as `Tokenizer.load` does. */
 export async function findTokenizer(folder: string): Promise<Tokenizer | undefined> {
   const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
   const isThere =
@@ -24,7 +24,7 @@ export async function findTokenizer(folder: string): Promise<Tokenizer | undefin
   return isThere ? Tokenizer.load(folder) : undefined;
 }
 
-/** `why` begins what is said about a text that is no list of ids. */
+/** `why` starts the error for a text that is not a list of ids. */
 export function idTokenizer(vocabSize: number, why: string): Tokenizer {
   const vocab = Object.fromEntries(Array.from({ length: vocabSize }, (_, id) => [String(id), id]));
   const tokenizer = {

@@ -1,4 +1,4 @@
-/** Files of ids: what NumPy, nanoGPT and llm.c write, and numbers in a text; and what is refused, with its place. */
+/** Files of ids from NumPy, nanoGPT and llm.c, and numbers in a text; errors name the position. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -51,7 +51,7 @@ test.each([
   expect(await documents(file('ids.txt', text), 'text')).toEqual(expected);
 });
 
-test('a line goes on over many pieces of a file, and so do numbers and the ends of lines', async () => {
+test('lines, numbers and line ends may span chunks of a file', async () => {
   const random = new Random(2);
   const line = Array.from({ length: 30_000 }, () => random.below(2 ** (1 + random.below(31))));
   const text = [line.join(' '), line.slice(0, 9_000).join(','), `[${line.slice(5).join(', ')}]`].join('\r\n');
@@ -61,7 +61,7 @@ test('a line goes on over many pieces of a file, and so do numbers and the ends 
     line.slice(0, 9_000),
     line.slice(5),
   ]);
-  // A return at the end of a piece, and its line feed in the next.
+  // A carriage return at the end of a chunk, and its line feed in the next.
   const cut = `${'7 '.repeat(2 ** 15 - 1)}7\r\n8 x9`;
   expect(cut.charAt(2 ** 16 - 1)).toBe('\r');
   await expect(readIds(file('cut.txt', cut), 'text')).rejects.toThrow(/line 2 has 'x9'/);
@@ -69,7 +69,7 @@ test('a line goes on over many pieces of a file, and so do numbers and the ends 
   await expect(readIds(endless, 'text')).rejects.toThrow(/line 2 has '9{40}': expected token ids/);
 });
 
-test('ids for which there is no memory', async () => {
+test('more ids than the memory can hold are refused', async () => {
   const path = file('huge.bin', bytes(Uint16Array.of(9, 50_256, 1)));
   const without = class {
     constructor() {
@@ -122,7 +122,7 @@ describe('.bin', () => {
     await expect(readIds(cut)).rejects.toThrow(/says that it has 3 ids, and has 2/);
   });
 
-  test('numbers of 4 bytes are not taken for twice as many of 2, unless somebody says so', async () => {
+  test('4-byte numbers are not read as 2-byte numbers, unless that format is given', async () => {
     const path = file('e.bin', bytes(Uint32Array.of(1, 2, 3, 4)));
     await expect(readIds(path)).rejects.toThrow(/every other number is 0.*--ids uint32/);
     expect(await documents(path, 'uint16')).toEqual([[1, 0, 2, 0, 3, 0, 4, 0]]);
@@ -133,7 +133,7 @@ describe('.bin', () => {
   });
 });
 
-test('a folder: files in order, those of validation held out; a text beside them makes it one of texts', async () => {
+test('a folder: files in order, validation files held out; with a text file it is a corpus of texts', async () => {
   file('set/train_2.bin', bytes(Uint16Array.of(3)));
   file('set/train_1.bin', bytes(Uint16Array.of(2)));
   file('set/val.bin', bytes(Uint16Array.of(90)));
@@ -189,7 +189,7 @@ test.each<[string, string, string | Uint8Array, RegExp]>([
   await expect(failure).rejects.toThrow(message);
 });
 
-test('a file that is not there is told', async () => {
+test('a missing file is an error', async () => {
   await expect(readIds(join(here, 'none.bin'))).rejects.toThrow(/none\.bin cannot be read/);
 });
 
@@ -203,13 +203,13 @@ describe('what is held out', () => {
     return [training, validation].map((documents) => documents.map((ids) => [...ids]));
   };
 
-  test('is what the corpus says, else whole documents, else the tail', () => {
+  test("is the corpus's own validation set, else whole documents, else the tail", () => {
     expect(split(corpus([[1, 2]], [[3]]), 0.5)).toEqual([[[1, 2]], [[3]]]);
     expect(split(corpus([[1], [2], [3], [4]]), 0.25)).toEqual([[[1], [2], [4]], [[3]]]);
     expect(split(corpus([[1, 2, 3, 4]]), 0.25)).toEqual([[[1, 2, 3]], [[4]]]);
   });
 
-  test('a token that ends documents cuts one in two, and is added where it is missing', () => {
+  test('an end token splits a document, and is added where it is missing', () => {
     expect(split(corpus([[1, 0, 2, 3, 0, 4]], [[5]]), 0.5, 0)).toEqual([
       [
         [1, 0],
@@ -220,7 +220,7 @@ describe('what is held out', () => {
     ]);
   });
 
-  test('needs something, and a share', () => {
+  test('needs documents and a fraction', () => {
     expect(() => splitIds(corpus([[1]]), 0.1)).toThrow(DataError);
     expect(() => splitIds(corpus([[1]]), 1)).toThrow(ConfigError);
   });

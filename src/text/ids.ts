@@ -1,4 +1,4 @@
-/** Corpora of token ids instead of texts: of another tokenizer's, of notes, of events, of whatever has a number. */
+/** Corpora of ids instead of texts: tokens of another tokenizer, notes, events. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { ConfigError, DataError } from '../errors.js';
@@ -8,27 +8,27 @@ import { roomForIds } from './id-array.js';
 import { readArray, readBinary } from './id-files.js';
 import { readLines } from './id-lines.js';
 
-/** How files hold ids: numbers in a text, a line a document, or whole numbers of 2 or 4 bytes. A `.npy` file says it itself. */
+/** The formats of id files: numbers in a text with a document per line, or integers of 2 or 4 bytes. A `.npy` file declares its own format. */
 export const ID_FORMS = ['text', 'uint16', 'uint32'] as const;
-/** How the token ids of a file are written. */
+/** A format of token ids. */
 export type IdForm = (typeof ID_FORMS)[number];
 
 /** A corpus of token ids. */
 export interface IdCorpus {
   readonly name: string;
   readonly documents: readonly Int32Array[];
-  /** Those that the corpus itself holds out. */
+  /** The documents that the corpus itself holds out. */
   readonly heldOut: readonly Int32Array[];
-  /** The highest id of all. */
+  /** The highest id. */
   readonly highest: number;
 }
 
-/** Files of ids by their names. */
+/** File names of ids. */
 const ID_FILE = /\.(?:bin|npy)$/i;
 const TEXT_FILE = /\.(?:txt|md)$/i;
 const HELD_OUT = /(?:^|[^a-z])(?:val|valid|validation)(?:[^a-z]|$)/i;
 
-/** Whether a corpus has ids by its name: a `.bin` or `.npy` file, or a folder that has such and no texts, also none in folders below it. */
+/** Whether a corpus has ids by its name: a `.bin` or `.npy` file, or a folder with such files and no texts, also in its subfolders. */
 export async function isOfIds(path: string): Promise<boolean> {
   const isFolder = await stat(path).then(
     (stats) => stats.isDirectory(),
@@ -43,14 +43,14 @@ export async function isOfIds(path: string): Promise<boolean> {
 }
 
 /**
- * Reads a file of ids, or a folder of `.bin` and `.npy` files (of `.txt` files where the form is text), of which those with `val` in their
+ * Reads a file of ids, or a folder of `.bin` and `.npy` files (`.txt` files for the text format), of which those with `val` in their
  * names are held out:
  *
- * - numbers in a text, with spaces or commas between them: a line is a document;
- * - `.npy` of NumPy, whole numbers of any size: a row of a matrix is a document;
- * - `.bin` as nanoGPT writes it (uint16, the first byte the lowest) or llm.c (with its header).
+ * - numbers in a text, separated by spaces or commas: a line is a document;
+ * - `.npy` of NumPy, integers of any size: a row of a matrix is a document;
+ * - `.bin` as nanoGPT writes it (uint16, little-endian) or llm.c (with its header).
  *
- * Throws `DataError`, with the file and the line or place, for what is no id.
+ * Throws `DataError`, with the file and the line or offset, for an invalid id.
  */
 export async function readIds(path: string, form?: IdForm): Promise<IdCorpus> {
   const isFolder = await stat(path).then(
@@ -84,17 +84,17 @@ async function documentsOf(path: string, form: IdForm | undefined): Promise<Int3
   return [await readBinary(path, form)];
 }
 
-/** Documents to learn from and others that are held out, each with the token that ends one, where there is such a token. */
+/** Training and held-out documents, each with its end token if there is one. */
 export interface IdSplit {
   readonly training: Int32Array[];
   readonly validation: Int32Array[];
 }
 
 /**
- * What a corpus holds out itself, else whole documents at even distances, `fraction` of their number and at least one; of a single
- * document the tail. `end` ends a document: within one it begins another, and where it is missing it is added.
+ * Uses the held-out documents of the corpus, else holds out whole documents at even distances, `fraction` of their number and at least one; of a single
+ * document, the tail. `end` ends a document: inside a document it starts a new one, and it is added where it is missing.
  *
- * Throws `ConfigError` for a fraction outside (0, 1), `DataError` for a single document that is too short to be cut.
+ * Throws `ConfigError` for a fraction outside (0, 1), `DataError` for a single document that is too short to split.
  */
 export function splitIds({ name, documents, heldOut }: IdCorpus, fraction: number, end?: number): IdSplit {
   if (!(fraction > 0 && fraction < 1))

@@ -1,4 +1,4 @@
-/** Text and ids: corpora, vocabularies learned from them, and tokenizers read from the Hugging Face world. */
+/** Text and ids: corpora, trained vocabularies, and tokenizers in Hugging Face's formats. */
 export * from './answer/index.js';
 export { type BpeOptions, END_OF_TEXT, type TrainedBpe, trainBpe } from './bpe.js';
 export {

@@ -1,12 +1,12 @@
-/** Long texts become tokens in a thread of their own: a word of a million letters takes seconds, in which nobody else should have to wait. */
+/** Tokenizes long texts in a worker thread, since a word of a million letters takes seconds, which would block the event loop. */
 import { BackgroundWork } from '../platform/node/background-work.js';
 import type { Tokenizer } from './tokenizer.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 
-/** In characters: a shorter text takes less time than to start a thread. */
+/** Characters from which a thread is used; a shorter text takes less time than starting a thread. */
 export const LONG_TEXT = 2 ** 16;
 
-/** What the thread gets. */
+/** The input of the thread. */
 export interface LongText {
   readonly files: TokenizerFiles;
   readonly text: string;
@@ -14,7 +14,7 @@ export interface LongText {
 
 const work = new WeakMap<Tokenizer, BackgroundWork<LongText, Uint32Array>>();
 
-/** As `Tokenizer.encode`; a long text leaves this thread free meanwhile. Throws the signal's reason soon after it is aborted. */
+/** Like `Tokenizer.encode`, but a long text does not block this thread. Throws the signal's reason soon after it is aborted. */
 export async function encodeApart(
   tokenizer: Tokenizer,
   text: string,

@@ -1,7 +1,7 @@
 /**
- * The encoding of RWKV's World vocabulary (BlinkDL, ChatRWKV, tokenizer/rwkv_tokenizer.py): at each place of the UTF-8 bytes the
- * longest token that stands there. A tokenizer.json says the same by WordPiece without a prefix over GPT-2's byte symbols; the
- * library, which would try every end of the text at each place, takes quadratic time for it, a trie linear.
+ * The encoding of RWKV's World vocabulary (BlinkDL, ChatRWKV, tokenizer/rwkv_tokenizer.py): at each position of the UTF-8 bytes, the
+ * longest matching token. The equivalent tokenizer.json is WordPiece without a prefix over GPT-2's byte symbols; the
+ * library tries every end of the text at each position, which takes quadratic time, whereas a trie takes linear time.
  */
 import { TokenizerError } from '../errors.js';
 import { anyOf } from './any-of.js';
@@ -11,7 +11,7 @@ import type { TokenizerJson } from './tokenizer-schema.js';
 const NONE = -1;
 const utf8 = new TextEncoder();
 
-/** Encodes texts by the longest token at each place; added tokens are cut out first. */
+/** Encodes texts by the longest token at each position; added tokens are split off first. */
 export class LongestMatch {
   /** The next node by node x 256 + byte. */
   readonly #next = new Map<number, number>();

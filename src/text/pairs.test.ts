@@ -1,4 +1,4 @@
-/** The chat template of models that were trained on pairs: it asks as in the training pairs. */
+/** The chat template of models that were trained on pairs, whose prompts have the form of the training pairs. */
 import { expect, test } from 'vitest';
 import { ChatTemplate } from './chat-template.js';
 import { asPairSource, pairTemplate } from './pairs.js';
@@ -23,7 +23,7 @@ test('the last message of a user is the source', async () => {
   );
 });
 
-test('it begins as the tokenizer begins a text', async () => {
+test('it starts with the tokens that begin a text', async () => {
   const { tokenizer, config } = tinyTokenizer.files;
   const begun = new Tokenizer({
     tokenizer,

@@ -1,24 +1,24 @@
-/** Pairs of texts, a line each: what is given, a tab, and what is to be written. */
+/** Pairs of texts, one per line: the source, a tab, and the target. */
 import { DataError } from '../errors.js';
 import { readTextFile } from '../platform/text-file.js';
 import type { ChatTemplate } from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** A text, and the one that a model shall write for it. */
+/** A source text and its target text. */
 export interface TextPair {
   readonly source: string;
   readonly target: string;
 }
 
-/** Stands between the two in what a model reads. */
+/** The separator between source and target. */
 export const PAIR_SEPARATOR = '\t';
 
-/** Begins the chat templates of models of pairs; a comment in Jinja. */
+/** The start of the chat templates of models of pairs, a Jinja comment. */
 const OF_PAIRS = '{# heddle: pairs #}';
 
 /**
- * The source of the chat template that asks a model as it was trained on pairs: the last message of a user is the source. Earlier messages are
- * not read, since the model has seen one source at a time.
+ * The source of the chat template of a model that was trained on pairs: the last user message is the source. Earlier messages are
+ * ignored, since the model was trained on single sources.
  */
 export function pairTemplate(tokenizer: Tokenizer): string {
   return [
@@ -32,7 +32,7 @@ export function pairTemplate(tokenizer: Tokenizer): string {
   ].join('');
 }
 
-/** A text as the source of a pair, if the template is that of `pairTemplate`: the separator is added where the text has none. */
+/** A text as the source of a pair, if the template is that of `pairTemplate`: the separator is added if the text has none. */
 export function asPairSource(template: ChatTemplate | undefined, text: string): string {
   const isComplete = text === '' || text.includes(PAIR_SEPARATOR);
   return isComplete || !template?.mentions(OF_PAIRS) ? text : `${text.trim()}${PAIR_SEPARATOR}`;
@@ -45,8 +45,8 @@ export interface PairLine {
 }
 
 /**
- * Reads the lines of a TSV file without a line of names; blank ones do not count. Throws `DataError`, with the file and the line, for a
- * file that is missing or not UTF-8, and for a line of tabs alone.
+ * Reads the lines of a TSV file without a header; blank lines are ignored. Throws `DataError`, with the file and the line, for a
+ * file that is missing or not UTF-8, and for a line of only tabs.
  */
 export async function readPairLines(path: string): Promise<PairLine[]> {
   const text = await readTextFile(path, 'pairs');
@@ -57,7 +57,7 @@ export async function readPairLines(path: string): Promise<PairLine[]> {
   });
 }
 
-/** Throws `DataError` where there is nothing to learn from and to hold out. */
+/** Throws `DataError` if there are too few pairs for training and validation. */
 export function expectSeveralPairs(path: string, pairs: readonly unknown[]): void {
   if (pairs.length >= 2) return;
   throw new DataError(
@@ -67,7 +67,7 @@ export function expectSeveralPairs(path: string, pairs: readonly unknown[]): voi
 
 /**
  * Reads a TSV file of two columns. Throws `DataError`, with the file and the line, for a file that cannot be read or is empty, for a line
- * that is no pair, and for a pair with an empty side.
+ * that is not a pair, and for a pair with an empty side.
  */
 export async function readPairs(path: string): Promise<TextPair[]> {
   const pairs = (await readPairLines(path)).map(({ line, cells }): TextPair => {

@@ -1,19 +1,19 @@
 /**
  * RWKV's World vocabulary (BlinkDL, ChatRWKV, tokenizer/rwkv_tokenizer.py and rwkv_vocab_v20230424.txt): a line `id literal length`
- * for each token, the literal being Python's, of a text or of bytes. A text is encoded by the longest token at each place, which
- * a tokenizer.json says by WordPiece without a prefix over bytes (longest-match.ts).
+ * for each token, with a Python literal of a text or of bytes. A text is encoded by the longest token at each position; the
+ * equivalent tokenizer.json is WordPiece without a prefix over bytes (longest-match.ts).
  */
 import { byteLevel } from './cuttings.js';
 import { addedToken, damaged, spelled, tokensOf } from './token-table.js';
 import { nameOf } from './tokenizer-schema.js';
 import type { VocabularyReader } from './vocabulary-files.js';
 
-/** What fla's conversions call id 0, which ends a text, and which the vocabulary's file leaves out. */
+/** The name in fla's conversions of id 0, which ends a text and is not in the vocabulary file. */
 const END = '<|rwkv_tokenizer_end_of_text|>';
 
 const utf8 = new TextEncoder();
 
-/** Throws `TokenizerError` for a damaged line, and where a byte has no token of its own. */
+/** Throws `TokenizerError` for a damaged line, and if a byte has no token. */
 export const readRwkvVocabulary: VocabularyReader = (text, path, config) => {
   const vocab = tokensOf(text, path, (line) => {
     const [, id, kind, , literal, length] = /^(\d+) (b?)(['"])(.*)\3 (\d+)$/s.exec(line) ?? [];
@@ -30,7 +30,7 @@ export const readRwkvVocabulary: VocabularyReader = (text, path, config) => {
   const ids = new Set(vocab.values());
   const named = new Map(Object.entries(config.added_tokens_decoder ?? {}));
   if (!ids.has(0) && !named.has('0')) named.set('0', { content: END, special: true });
-  // transformers gives `\n\n`, where it is named as the end of a turn, a second id for which no weights were trained.
+  // If `\n\n` is named as the end of a turn, transformers gives it a second, untrained id.
   const isNew = (id: string, content: string): boolean =>
     !ids.has(Number(id)) && !vocab.has(spelled(utf8.encode(content)));
   const isAdded = [...named].filter(([id, { content }]) => isNew(id, content));
@@ -55,7 +55,7 @@ export const readRwkvVocabulary: VocabularyReader = (text, path, config) => {
         type: 'WordPiece',
         unk_token: spelled(Uint8Array.of(0)),
         continuing_subword_prefix: '',
-        // A text is one word; the number is the largest that readers in 32 bits take.
+        // A text is one word, so the limit is the largest 32-bit integer.
         max_input_chars_per_word: 2 ** 31 - 1,
         vocab: Object.fromEntries(vocab),
       },
@@ -84,7 +84,7 @@ const ESCAPED: Readonly<Record<string, string>> = {
   v: '\v',
 };
 
-/** What a literal's inside says; undefined where it escapes something that Python does not. */
+/** The value of a literal; undefined for an unknown escape. */
 function characterOf(literal: string): string | undefined {
   let isFine = true;
   const text = literal.replace(

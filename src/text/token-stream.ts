@@ -1,22 +1,22 @@
 /**
- * Text out of tokens as they are generated. A token may hold a part of a character, which waits for the rest of it: at most
- * three bytes are held back. What can never become a character is U+FFFD at once.
+ * Decodes tokens to text while they are generated. A token may have a part of a character, which is held back until the rest
+ * arrives: at most three bytes. Bytes that cannot become a character are U+FFFD at once.
  */
 
-/** Made by `Tokenizer.stream()` for tokens that go on from others: a space that the first of them begins with is kept. */
+/** Created by `Tokenizer.stream()` for tokens that continue a text: a leading space of the first one is kept. */
 export interface TokenStream {
-  /** Takes the next token; returns the text that is complete with it, often a word, sometimes nothing yet. */
+  /** Adds a token; returns the text that it completes, which may be empty. */
   push(id: number): string;
-  /** The text that was held back, with an incomplete character as U+FFFD. The stream then starts anew. */
+  /** The text that was held back, with an incomplete character as U+FFFD. Resets the stream. */
   end(): string;
 }
 
-/** For tokens whose bytes are known. */
+/** The decoder for tokens whose bytes are known. */
 export class ByteStream implements TokenStream {
-  // A byte order mark is text like any other.
+  // A byte order mark is kept as text.
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-  /** `bytesOf` gives undefined for an id without a token, which says nothing. */
+  /** `bytesOf` returns undefined for an id without a token, which gives no text. */
   constructor(private readonly bytesOf: (id: number) => Uint8Array | undefined) {}
 
   push(id: number): string {
@@ -30,22 +30,22 @@ export class ByteStream implements TokenStream {
 
 const REPLACEMENT = '\uFFFD';
 
-/** Tokens that may wait for the rest of a character, each of which holds a byte of it or more. */
+/** The most tokens that may form one character, each with at least one byte of it. */
 const MOST_WAITING = 3;
 
 /**
- * For tokens of which only `decode` tells how they read, perhaps by those before them: each is decoded together with those
- * that came just before. An unfinished character decodes to U+FFFD at the end, and only there: that is the sign to wait.
+ * The decoder for tokens whose text may depend on those before them: each is decoded together with the preceding
+ * ones. An unfinished character decodes to U+FFFD at the end, and only there, which is the sign to wait.
  */
 export class DecodedStream implements TokenStream {
-  /** The last tokens whose text went out, for the next ones to be read in their light. */
+  /** The last emitted tokens, as context for decoding the next ones. */
   #said: number[] = [];
   #waiting: number[] = [];
 
   constructor(private readonly decode: (ids: Iterable<number>) => string) {}
 
   push(id: number): string {
-    // Behind no token of which anything is known, the first reads as it does behind itself: as a word that goes on a text.
+    // Without a preceding token, the first token is decoded after itself, as a word inside a text.
     if (this.#said.length === 0) this.#said = [id];
     this.#waiting.push(id);
     const text = this.#waitingText();

@@ -1,8 +1,8 @@
-/** What readers of vocabulary files share: tokens by their bytes, entries of tokenizer.json, and the errors of damaged lines. */
+/** Shared by the readers of vocabulary files: tokens by their bytes, entries of tokenizer.json, and errors for damaged lines. */
 import { TokenizerError } from '../errors.js';
 import { BYTE_SYMBOLS } from './byte-level.js';
 
-/** What is wrong with a vocabulary file, and what to do. */
+/** The error for a damaged vocabulary file. */
 export function damaged(where: string, problem: string): TokenizerError {
   return new TokenizerError(
     `${where} is damaged: ${problem}; fetch the file again from where the model came from`,
@@ -10,8 +10,8 @@ export function damaged(where: string, problem: string): TokenizerError {
 }
 
 /**
- * Ids by the tokens' bytes, spelled in GPT-2's symbols. Throws `TokenizerError` for a line that `parse` refuses, and for what stands there
- * twice.
+ * Ids by the tokens' bytes, spelled in GPT-2's symbols. Throws `TokenizerError` for a line that `parse` refuses, and for duplicate
+ * tokens.
  */
 export function tokensOf(
   text: string,
@@ -34,7 +34,7 @@ export function tokensOf(
   return ids;
 }
 
-/** Bytes as a tokenizer.json spells them. */
+/** The spelling of bytes in a tokenizer.json. */
 export function spelled(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => BYTE_SYMBOLS[byte]!).join('');
 }

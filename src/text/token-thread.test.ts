@@ -1,11 +1,11 @@
-/** The thread's module is the built one. */
+/** The thread runs the built module. */
 import { expect, test } from 'vitest';
 import { tinyTokenizer } from './testing/tiny.js';
 import { TokenThread } from './token-thread.js';
 
 const BUILT = new URL('../../dist/text/token-thread-worker.js', import.meta.url);
 
-test('texts that are asked for at the same time each get their own tokens', async () => {
+test('concurrent requests each get their own tokens', async () => {
   const thread = new TokenThread(tinyTokenizer, BUILT);
   const texts = Array.from({ length: 20 }, (_, i) => `the ${i} heron `.repeat(1 + (i % 7)));
   const made = await Promise.all(texts.map((text) => thread.encode(text)));
@@ -13,7 +13,7 @@ test('texts that are asked for at the same time each get their own tokens', asyn
   await thread.close();
 });
 
-test('a thread that ends, or never begins, refuses what waits for it and what comes after', async () => {
+test('if the thread ends or fails to start, pending and later requests are rejected', async () => {
   const closed = new TokenThread(tinyTokenizer, BUILT);
   const waiting = closed.encode('the heron');
   await Promise.all([expect(waiting).rejects.toThrow('ended with code'), closed.close()]);

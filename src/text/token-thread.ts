@@ -1,8 +1,8 @@
-/** Texts become tokens in a thread, for whoever has other work to do all the time. */
+/** Tokenizes texts in a worker thread, so that this thread is free. */
 import { Worker } from 'node:worker_threads';
 import type { Tokenizer } from './tokenizer.js';
 
-/** What the thread is asked for, and what it answers. */
+/** The messages to and from the thread. */
 export interface TokensAsked {
   readonly id: number;
   readonly text: string;
@@ -16,7 +16,7 @@ interface Waiting {
   readonly failed: (error: unknown) => void;
 }
 
-/** A thread with a tokenizer of its own. It does not keep the process from ending. */
+/** A thread with its own tokenizer. It does not keep the process alive. */
 export class TokenThread {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, Waiting>();
@@ -41,7 +41,7 @@ export class TokenThread {
     this.worker.unref();
   }
 
-  /** As `Tokenizer.encode`, and throws as it does. */
+  /** Like `Tokenizer.encode`, with the same errors. */
   encode(text: string): Promise<Uint32Array> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     return new Promise((done, failed) => {
@@ -51,7 +51,7 @@ export class TokenThread {
     });
   }
 
-  /** What still waits for tokens is refused. */
+  /** Pending requests are rejected. */
   async close(): Promise<void> {
     await this.worker.terminate();
   }

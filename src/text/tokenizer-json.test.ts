@@ -104,7 +104,7 @@ test('a bad tokenizer_config.json is named', async () => {
   expect(error.message).toContain(join(bad, 'tokenizer_config.json'));
 });
 
-test('a place that cannot be written answers with StorageError, and nothing half-written stays', async () => {
+test('a folder that cannot be written to gives StorageError, and no partial file is left', async () => {
   const isFile = join(await folderWith(whole), 'tokenizer.json');
   const error = await errorOf(new Tokenizer(files).save(isFile));
   expect(error).toBeInstanceOf(StorageError);

@@ -1,6 +1,6 @@
 /**
- * The two files in which the Hugging Face world keeps a tokenizer. What is written here is read by
- * `@huggingface/tokenizers`, by Python's `tokenizers` and `transformers`, and by whoever converts from them.
+ * The two files of a tokenizer in Hugging Face's format. The written files can be read by
+ * `@huggingface/tokenizers`, by Python's `tokenizers` and `transformers`, and by converters.
  */
 import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
@@ -32,7 +32,7 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
       preTokenizer: byteLevel,
       decoder: byteLevel,
       vocab,
-      // Every reader takes this form, older ones no other; a byte symbol is never a space.
+      // All readers support this form of merges, and older ones only this; a byte symbol is never a space.
       merges: merges.map(([left, right]) => `${left} ${right}`),
     }),
     config: {
@@ -45,7 +45,7 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
 }
 
 /**
- * Reads both files of a folder, or what a vocabulary of another form stands for; without a `tokenizer_config.json` the config is empty.
+ * Reads both files of a folder, or the equivalent of a vocabulary in another format; without a `tokenizer_config.json` the config is empty.
  *
  * Throws `TokenizerError`, with the file's path, for one that is missing, cannot be read, or is not JSON.
  */
@@ -62,7 +62,7 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   return { tokenizer, config };
 }
 
-/** Writes both files into a folder, which is made if need be. Throws `StorageError`. */
+/** Writes both files into a folder, which is created if it is missing. Throws `StorageError`. */
 export async function writeTokenizerFiles(
   folder: string,
   { tokenizer, config }: TokenizerFiles,
@@ -80,7 +80,7 @@ export async function writeTokenizerFiles(
 
 const ABSENT: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR']);
 
-/** The parsed file, or undefined where there is none. A GGUF file is as a folder that has what its metadata says. */
+/** The parsed file, or undefined if it does not exist. A GGUF file is treated as a folder with the files of its metadata. */
 export async function readJson(path: string): Promise<object | undefined> {
   const [, file, name] = /^(.*\.gguf)[\\/]([^\\/]+)$/i.exec(path) ?? [];
   if (file !== undefined) {

@@ -1,4 +1,4 @@
-/** What a tokenizer's two files must hold for Heddle to trust them; the rest is left to the library that reads them. */
+/** Schemas of the parts of a tokenizer's two files that Heddle relies on; the rest is left to the library that reads them. */
 import { z } from 'zod';
 import { TokenizerError } from '../errors.js';
 import { IN_WORDS } from '../schema-issues.js';
@@ -35,10 +35,10 @@ const TokenizerJson = z.looseObject({
     fuse_unk: z.boolean().nullish(),
   }),
 });
-/** What is read of `tokenizer.json`; other keys are kept as they are. */
+/** The validated part of `tokenizer.json`; other keys are kept as they are. */
 export type TokenizerJson = z.infer<typeof TokenizerJson>;
 
-/** A pre-tokenizer that cuts by a pattern, and then writes bytes as characters. */
+/** A pre-tokenizer that splits by a pattern, then maps bytes to characters. */
 export const SplitByPattern = z.looseObject({
   type: z.literal('Sequence'),
   pretokenizers: z.tuple([
@@ -69,27 +69,27 @@ const TokenizerConfig = z.looseObject({
   remove_space: z.boolean().nullish(),
   do_lowercase_and_remove_accent: z.boolean().nullish(),
 });
-/** What is read of `tokenizer_config.json`; other keys are kept as they are. */
+/** The validated part of `tokenizer_config.json`; other keys are kept as they are. */
 export type TokenizerConfig = z.infer<typeof TokenizerConfig>;
 
-/** What a config names as a token: its text, or an object that has it. */
+/** A token in a config: its text, or an object with it. */
 export function nameOf(token: TokenizerConfig['eos_token']): string | undefined {
   return (typeof token === 'object' ? token?.content : token) ?? undefined;
 }
 
-/** `value` as a `tokenizer.json`; throws `TokenizerError`, which names `origin`, when it is none. */
+/** Validates a `tokenizer.json`. Throws `TokenizerError`, which names `origin`, if it is invalid. */
 export function checkTokenizerJson(value: unknown, origin: string): TokenizerJson {
   const json = checked(TokenizerJson, value, origin);
   checkMerges(json, origin);
   return json;
 }
 
-/** `value` as a `tokenizer_config.json`; throws `TokenizerError`, which names `origin`, when it is none. */
+/** Validates a `tokenizer_config.json`. Throws `TokenizerError`, which names `origin`, if it is invalid. */
 export function checkTokenizerConfig(value: unknown, origin: string): TokenizerConfig {
   return checked(TokenizerConfig, value, origin);
 }
 
-/** `value` as the schema has it; throws `TokenizerError`, which names `origin`, when it is something else. */
+/** Validates a value with a schema. Throws `TokenizerError`, which names `origin`, if it is invalid. */
 export function checked<Schema extends z.ZodType>(
   schema: Schema,
   value: unknown,
@@ -104,7 +104,7 @@ export function checked<Schema extends z.ZodType>(
   );
 }
 
-/** The library drops a token that has no id without a word, so text would be lost in silence. */
+/** The library silently drops a token without an id, so text would be lost. */
 function checkMerges({ model, added_tokens: addedTokens }: TokenizerJson, origin: string): void {
   if (Array.isArray(model.vocab)) return;
   const known = new Set([...Object.keys(model.vocab), ...addedTokens.map((token) => token.content)]);

@@ -29,7 +29,7 @@ const hardTexts = [
   '<|endoftext|> <|endoftext|>between<|endoftext|',
 ];
 
-/** Pieces of text that sit on the edges of pre-tokens; strung together at random they meet every case. */
+/** Pieces of text at the borders of pre-tokens; random sequences of them cover every case. */
 const fragments = [
   ...[
     ' ',
@@ -80,7 +80,7 @@ function* randomTexts(count: number): Generator<string> {
   }
 }
 
-/** The definition of BPE: the earliest learned merge that fits is applied, everywhere, until none fits. */
+/** The definition of BPE: the earliest learned merge that applies is applied everywhere, until none applies. */
 function applyMerges(text: string, { vocab, merges }: TrainedBpe): number[] {
   const ranks = new Map(merges.map((merge, rank) => [merge.join(' '), rank]));
   return (text.match(PRE_TOKEN) ?? []).flatMap((preToken) => {
@@ -105,18 +105,18 @@ test('merges are applied in the order in which they were learned', () => {
     text.replaceAll('<|endoftext|>', ''),
   );
   for (const text of texts) expect(tokenizer.encode(text)).toEqual(applyMerges(text, trained));
-  // Otherwise this would be a test of bytes.
+  // Otherwise this would test only bytes.
   expect(tokenizer.encode(prose[1]!).length).toBeLessThan(prose[1]!.length * 0.6);
 });
 
-test('what is encoded is decoded, whatever it is', () => {
+test('any text is decoded from its ids', () => {
   for (const text of [...hardTexts, ...randomTexts(200)]) {
     const wellFormed = text.replace(/[\ud800-\udfff]/gu, '\ufffd');
     expect(tokenizer.decode(tokenizer.encode(text))).toBe(wellFormed);
   }
 });
 
-describe('pieces get the ids that the whole text gets from the library', () => {
+describe('the ids of the pieces equal those of the whole text in the library', () => {
   const json = files.tokenizer as { added_tokens: object[]; pre_tokenizer: object; model: { vocab: object } };
   const { added_tokens: special, pre_tokenizer: byteLevel, model } = json;
   const added = (content: string, rest: object = {}): object => ({
@@ -171,7 +171,7 @@ describe('pieces get the ids that the whole text gets from the library', () => {
   });
 });
 
-test('nothing is put around a text', () => {
+test('no tokens are added around a text', () => {
   const template = {
     type: 'TemplateProcessing',
     single: [{ SpecialToken: { id: '<|endoftext|>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
@@ -185,12 +185,12 @@ test('nothing is put around a text', () => {
   expect(withTemplate.encode('a little')).toEqual(tokenizer.encode('a little'));
 });
 
-test('spaces before punctuation stay, whatever the config says', () => {
+test('spaces before punctuation are kept, whatever the config says', () => {
   const tidying = new Tokenizer({ ...files, config: { clean_up_tokenization_spaces: true } });
   expect(tidying.decode(tidying.encode("see , I 'm here ."))).toBe("see , I 'm here .");
 });
 
-test('ids without a token say nothing', () => {
+test('ids without a token give no text', () => {
   const ids = tokenizer.encode('a little');
   expect(tokenizer.decode([5000, ...ids, tokenizer.vocabSize])).toBe('a little');
   expect(tokenizer.decode([5000])).toBe('');
@@ -260,13 +260,13 @@ describe('the beginning of a sequence', () => {
     expect(tokenizer.beginning).toEqual(beginning);
     const plain = tokenizer.encode('of whales');
     expect(tokenizer.encodeFromStart('of whales')).toEqual([...beginning, ...plain]);
-    // Said by the text itself, it does not stand there twice.
+    // If the text starts with it, it is not added again.
     expect(tokenizer.encodeFromStart('<s>of whales')).toEqual([260, ...plain]);
     expect(tokenizer.encodeFromStart('')).toEqual(beginning);
   });
 });
 
-test('something that is no text, and no list of tokens', () => {
+test('values that are not a text or a list of tokens are refused', () => {
   const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['of whales'], { vocabSize: 260 })));
   for (const nothing of [null, undefined, 5, ['a']] as unknown as string[])
     expect(() => tokenizer.encode(nothing)).toThrow(DataError);
@@ -274,7 +274,7 @@ test('something that is no text, and no list of tokens', () => {
     expect(() => tokenizer.decode(nothing)).toThrow(DataError);
 });
 
-test('a token by itself: behind others, and by its bytes where it holds a part of a character', () => {
+test('the text of one token: inside a text, and as bytes if it has a part of a character', () => {
   const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['of whales'], { vocabSize: 260 })));
   expect(
     tokenizer

@@ -137,7 +137,7 @@ export class Tokenizer {
   /** A lower bound of the number of tokens of a text, from its length; 0 if unknown. */
   leastTokens(text: string): number {
     this.#longestToken ??= longestToken(this.files.tokenizer as TokenizerJson);
-    // A character has a byte at least.
+    // A character has at least one byte.
     return Math.ceil(text.length / this.#longestToken);
   }
 
@@ -191,7 +191,7 @@ export class Tokenizer {
   #encodeWhole(text: string): number[] {
     if (this.#longestMatch) return this.#longestMatch.encode(text);
     const { ids, tokens } = this.#library.encode(text, { add_special_tokens: false });
-    // The library gives no id for what is not in a vocabulary without a token for the unknown.
+    // Without an unknown token, the library returns no id for a token outside the vocabulary.
     const unknown = (ids as readonly unknown[]).indexOf(undefined);
     if (unknown < 0) return ids;
     const why = this.hint ?? 'the tokenizer has no token for it and none for what is unknown';
@@ -203,7 +203,7 @@ export class Tokenizer {
     if (cached) return cached;
     const ids = this.#encodeWhole(piece);
     if (cache.size >= CACHED_PIECES) cache.clear();
-    // A slice would keep the whole text that it was cut from in memory; joining makes a string of its own.
+    // A slice would keep the whole text in memory; joining creates a separate string.
     cache.set(piece.split('').join(''), ids);
     return ids;
   }
@@ -223,8 +223,8 @@ function piecesOf(text: string): string[] {
 }
 
 /**
- * Whether the ids stay what they are when the text is cut: the pattern must cut there
- * too, NFC never joins a space to what precedes it, and no added token may hold that place or take the space away.
+ * Whether cutting before spaces keeps the ids: the pattern must cut there
+ * too, NFC never joins a space to what precedes it, and no added token may span that position or strip the space.
  */
 function canBeCut(json: TokenizerJson, config: TokenizerConfig): boolean {
   return (
@@ -238,7 +238,7 @@ function canBeCut(json: TokenizerJson, config: TokenizerConfig): boolean {
   );
 }
 
-/** GPT-2's own pattern, or one that is known to cut there too, before bytes become characters. */
+/** GPT-2's own pattern, or another one that is known to cut there, applied before the byte mapping. */
 function cutsAtSpaces(pre: TokenizerJson['pre_tokenizer']): boolean {
   if (pre?.type === 'ByteLevel') return pre.use_regex !== false;
   const known = SplitByPattern.safeParse(pre);
@@ -252,7 +252,7 @@ function highestId({ model: { vocab }, added_tokens: addedTokens }: TokenizerJso
   return highest;
 }
 
-/** In bytes, or Infinity where a token may stand for more than its own text: only bytes that are taken as they are keep their number. */
+/** The longest token in bytes, or Infinity if a token may stand for more than its own text: only byte-level tokenizers preserve the number of bytes. */
 function longestToken(json: TokenizerJson): number {
   const { model, normalizer, pre_tokenizer: pre, added_tokens: added } = json;
   const isPlain = model.type === 'BPE' && normalizer === null && pre?.type === 'ByteLevel' && !model.fuse_unk;

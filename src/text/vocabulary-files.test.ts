@@ -1,4 +1,4 @@
-/** Vocabularies in files of their own form: RWKV's, against a plain reading of its rule, and Kimi's, against tiktoken's. */
+/** Vocabularies in other formats: RWKV's, compared with a direct implementation of its rule, and Kimi's, compared with that of tiktoken. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -112,7 +112,7 @@ const WORLD = tokens.map(([bytes, id]) => `${id} ${literalOf(bytes)} ${bytes.len
 const NAME = 'rwkv_vocab_v20230424.txt';
 const END = '<|rwkv_tokenizer_end_of_text|>';
 
-/** As flash-linear-attention's conversions have it. */
+/** As in flash-linear-attention's conversions. */
 const FLA_CONFIG = {
   add_prefix_space: false,
   added_tokens_decoder: {
@@ -128,7 +128,7 @@ const FLA_CONFIG = {
   use_fast: false,
 };
 
-/** The rule as it is told: the longest token that stands here, until the end. */
+/** The direct implementation: at each position the longest matching token. */
 function longestFirst(text: string): number[] {
   const sorted = [...tokens].sort((a, b) => b[0].length - a[0].length);
   const bytes = utf8.encode(text);
@@ -154,7 +154,7 @@ function randomTexts(count: number): string[] {
 }
 
 describe("RWKV's World vocabulary", () => {
-  test('a text is the longest token at each place, and comes back whole', async () => {
+  test('a text is encoded by the longest token at each position, and decodes to itself', async () => {
     const tokenizer = await Tokenizer.load(
       await folderWith({ [NAME]: WORLD, 'tokenizer_config.json': FLA_CONFIG }),
     );
@@ -172,7 +172,7 @@ describe("RWKV's World vocabulary", () => {
     }
   });
 
-  test('the tokenizer.json that it stands for says the same to the library', async () => {
+  test('the equivalent tokenizer.json gives the same ids in the library', async () => {
     const { files } = await Tokenizer.load(await folderWith({ [NAME]: WORLD }));
     const library = new Library(files.tokenizer, files.config);
     for (const text of randomTexts(40)) {
@@ -202,7 +202,7 @@ describe("RWKV's World vocabulary", () => {
     expect(plain.beginning).toEqual([]);
   });
 
-  test('tokens that a checkpoint adds are read, and a file that ends its lines otherwise', async () => {
+  test('tokens that a checkpoint adds are read, and a file with other line ends', async () => {
     const added = { '0': { content: END, special: true }, '400': { content: '<think>' } };
     const tokenizer = await Tokenizer.load(
       await folderWith({
@@ -275,7 +275,7 @@ describe("Kimi's tiktoken.model", () => {
   ];
   const file = ranks.map((bytes, rank) => `${Buffer.from(bytes).toString('base64')} ${rank}`).join('\n');
 
-  /** tiktoken's: a piece that is a token, else neighbours joined by the lowest rank. */
+  /** tiktoken's rule: a piece that is a token is kept, else neighbours are merged by the lowest rank. */
   function byRanks(piece: string): number[] {
     const rankOf = (bytes: number[]): number => ranks.findIndex((token) => sameBytes(token, bytes));
     const parts = Array.from(utf8.encode(piece), (byte) => [byte]);
@@ -289,7 +289,7 @@ describe("Kimi's tiktoken.model", () => {
     }
   }
 
-  test('pieces are joined by rank, Chinese is cut from what is around it, control tokens have their names', async () => {
+  test('pieces are merged by rank, Chinese is separated from other text, control tokens have their names', async () => {
     const folder = await folderWith({ 'tiktoken.model': file, 'tokenizer_config.json': KIMI_CONFIG });
     const tokenizer = await loadTokenizerOrIds(folder, 556);
     const cut: [string, string[]][] = [

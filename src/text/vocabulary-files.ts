@@ -1,6 +1,6 @@
 /**
- * Vocabularies that checkpoints keep in files of their own form, with Python code that reads them in the place of a tokenizer.json.
- * Each is read as the tokenizer.json that says the same: everything else knows of that one form alone.
+ * Vocabularies in other files than tokenizer.json, which the checkpoints' own Python code reads. Each is converted to the
+ * equivalent tokenizer.json, so that the other code needs to support only that format.
  */
 import { join, readFolder, readText } from '#platform';
 import { TokenizerError } from '../errors.js';
@@ -8,10 +8,10 @@ import { reasonOf } from '../platform/unreadable.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 import { checkTokenizerConfig, type TokenizerConfig } from './tokenizer-schema.js';
 
-/** Reads one kind from the text of its file. */
+/** A reader of one kind of file. */
 export type VocabularyReader = (text: string, path: string, config: TokenizerConfig) => TokenizerFiles;
 
-/** By the files' usual names. */
+/** The readers by the files' usual names. */
 const READERS: Readonly<Record<string, () => Promise<VocabularyReader>>> = {
   'rwkv_vocab_v20230424.txt': async () => (await import('./rwkv-vocabulary.js')).readRwkvVocabulary,
   'tiktoken.model': async () => (await import('./tiktoken-vocabulary.js')).readTiktoken,
@@ -20,7 +20,7 @@ const READERS: Readonly<Record<string, () => Promise<VocabularyReader>>> = {
 /** The files' usual names. */
 export const VOCABULARY_FILES: readonly string[] = Object.keys(READERS);
 
-/** The usual name of a file of this name; that of RWKV's may have another date. */
+/** The usual name of a vocabulary file; the name of RWKV's has a varying date. */
 function usualName(name: string): string | undefined {
   if (/^rwkv_vocab\w*\.txt$/.test(name)) return VOCABULARY_FILES[0];
   return VOCABULARY_FILES.find((usual) => usual === name);
@@ -32,7 +32,7 @@ export function isVocabularyFile(name: string): boolean {
 }
 
 /**
- * What a folder's vocabulary stands for; undefined where it has none of these forms. `config` is its tokenizer_config.json, as
+ * The equivalent tokenizer files of a folder's vocabulary; undefined if it has none of these files. `config` is its tokenizer_config.json, as
  * parsed. Throws `TokenizerError`, which names the file, for one that is damaged or of another kind.
  */
 export async function readVocabularyFile(

@@ -1,4 +1,4 @@
-/** The bytes of tokens: joined they are the bytes of the text that was encoded. */
+/** The bytes of tokens, whose concatenation is the encoded text. */
 import { describe, expect, test } from 'vitest';
 import { TokenizerError } from '../errors.js';
 import { tinyTokenizer } from './testing/tiny.js';
@@ -23,7 +23,7 @@ describe('vocabulary', () => {
     expect(joined(Vocabulary.of(tinyTokenizer), tinyTokenizer.encode(text))).toBe(text);
   });
 
-  test('spells as SentencePiece does', () => {
+  test('spells like SentencePiece', () => {
     const { bytes, special } = Vocabulary.of(sentencePiece({ type: 'ByteFallback' }));
     expect(Array.from(bytes[1]!)).toEqual([0xe2]);
     expect(new TextDecoder().decode(bytes[2])).toBe(' the');
@@ -31,7 +31,7 @@ describe('vocabulary', () => {
     expect([...special]).toEqual([5]);
   });
 
-  test('refuses a tokenizer that does not tell', () => {
+  test('refuses a tokenizer without a known spelling of bytes', () => {
     expect(() => Vocabulary.of(sentencePiece({ type: 'WordPiece' }))).toThrow(TokenizerError);
   });
 });

@@ -1,7 +1,7 @@
 /**
- * What each token stands for, in bytes: a token may hold a part of a character, which no text can show. Known for the two ways
- * in which open checkpoints spell bytes: GPT-2's, with a visible character for each, and SentencePiece's, with `▁` for a
- * space and `<0xE2>` for a byte that no other token has.
+ * The bytes of each token: a token may have a part of a character, which no string can represent. Supported are the two ways
+ * in which open checkpoints spell bytes: GPT-2's, with a visible character for each byte, and SentencePiece's, with `▁` for a
+ * space and `<0xE2>` for a byte without another token.
  */
 import { TokenizerError } from '../errors.js';
 import { BYTE_SYMBOLS } from './byte-level.js';
@@ -18,11 +18,11 @@ export class Vocabulary {
   private constructor(
     /** By id; undefined for ids without a token. */
     readonly bytes: readonly (Uint8Array | undefined)[],
-    /** Tokens with a meaning of their own, which are no part of a text. */
+    /** Control tokens, which are not part of a text. */
     readonly special: ReadonlySet<number>,
   ) {}
 
-  /** Throws `TokenizerError` for a tokenizer that spells its tokens otherwise. */
+  /** Throws `TokenizerError` for a tokenizer with another spelling of bytes. */
   static of({ files }: Tokenizer): Vocabulary {
     const json = checkTokenizerJson(files.tokenizer, 'the tokenizer');
     const spell = spellingOf(json);
@@ -50,7 +50,7 @@ function spellingOf(json: TokenizerJson): (token: string) => Uint8Array | undefi
   );
 }
 
-/** The types of a component, and of those that it puts in a row. */
+/** The types of a component, and of the members of a sequence of components. */
 function kindsOf(component: TokenizerJson['decoder']): string[] {
   if (!component) return [];
   const parts = [component.decoders, component.pretokenizers].flatMap((list) =>

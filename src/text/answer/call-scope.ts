@@ -1,27 +1,27 @@
-/** What the readers of the different styles of calls share. */
+/** Shared types of the readers of call styles. */
 import type { CallForm } from './form.js';
 import type { CallableTool } from './typed-value.js';
 
-/** Receives the calls of tools that an answer is found to have, as they are written. */
+/** Receives the tool calls of an answer while they are read. */
 export interface CallSink {
-  /** A call begins, with the id that the model gave it if it did. */
+  /** A call starts, with the model's id if it gave one. */
   begin(name: string, id?: string): void;
-  /** JSON text of the arguments of the call that began last. */
+  /** A piece of the JSON text of the last call's arguments. */
   arguments(json: string): void;
 }
 
-/** 'none' where there is no call, and nothing was handed on; 'cut' where the text ended within one. */
+/** 'none' if there is no call and nothing was emitted; 'cut' if the text ended within one. */
 export type CallEnd = 'call' | 'none' | 'cut';
 
-/** How a model writes calls, and which tools it may call. */
+/** The form of calls, and the tools that may be called. */
 export interface CallScope {
   readonly form: CallForm;
   readonly tools: readonly CallableTool[];
-  /** Whether only the name of a tool makes a call: no mark told of one. */
+  /** Whether a call is recognized only by the name of a tool, since there was no mark. */
   readonly unmarked: boolean;
 }
 
-/** Characters beyond which what stands before arguments is no name. */
+/** The most characters of a name before arguments. */
 export const LONGEST_NAME = 300;
 
 /** Whether a name may be that of a call. */

@@ -1,5 +1,5 @@
 /**
- * Calls of tools behind the mark that opens them, in each of the styles that models have. A call is handed on as soon as it certainly is
+ * Tool calls after their opening mark, in each style of models. A call is emitted as soon as it is certain to be
  * one: its name first, then its arguments as JSON text, in pieces.
  */
 import type { CallEnd, CallScope, CallSink } from './call-scope.js';
@@ -10,7 +10,7 @@ import { namedCall } from './named-call.js';
 import { objectCall } from './object-call.js';
 import { pythonCall } from './python-call.js';
 
-/** One call, in whichever style it begins: models leave the form that they were taught. */
+/** Reads one call in whichever style it starts, since models sometimes deviate from their form. */
 export function* call(chars: Characters, sink: CallSink, scope: CallScope): Parser<CallEnd> {
   const { form } = scope;
   const next = yield* chars.peek();

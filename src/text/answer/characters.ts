@@ -1,20 +1,20 @@
 /**
- * A text that arrives in pieces, for parsers that are written as generators: a parser yields where it needs characters that have
- * not come yet, and goes on when they have. What it decides can depend on the text alone, never on how the text was cut.
+ * A text that arrives in pieces, for parsers written as generators: a parser yields when it needs characters that have
+ * not arrived yet. Its decisions can depend only on the text, never on how it was split.
  */
 
 /** A part of a parser: yields while it waits for more text. */
 export type Parser<Result> = Generator<void, Result, void>;
 
-/** More white space is not looked across: what stands behind it belongs to nothing before it. */
+/** The most white space that a look-ahead crosses. */
 const LONGEST_GAP = 100;
 
-/** The characters of an answer that comes in pieces, for a reader that can go back to where it began. */
+/** The characters of an answer that comes in pieces, for a parser that can backtrack. */
 export class Characters {
-  /** What has come and was not taken when the last piece came: to join more than that at each piece would take long. */
+  /** The text that was unread when the last piece arrived; concatenating more for each piece would be slow. */
   private text = '';
   private at = 0;
-  /** Pieces that were taken since `keep`, for `back`; undefined where nothing is kept. */
+  /** Pieces read since `keep`, for `back`; undefined if nothing is kept. */
   private kept: string[] | undefined;
   private keptFrom = 0;
   private ended = false;
@@ -26,7 +26,7 @@ export class Characters {
     this.keptFrom = 0;
   }
 
-  /** No more text comes. */
+  /** Marks the end of the text. */
   end(): void {
     this.ended = true;
   }
@@ -35,7 +35,7 @@ export class Characters {
     return this.ended;
   }
 
-  /** The character that is so many ahead, without taking it; undefined behind the end of the text. */
+  /** The character `ahead` positions ahead, without consuming it; undefined after the end of the text. */
   *peek(ahead = 0): Parser<string | undefined> {
     while (this.at + ahead >= this.text.length) {
       if (this.ended) return undefined;
@@ -44,21 +44,21 @@ export class Characters {
     return this.text[this.at + ahead];
   }
 
-  /** Takes characters that were seen. */
+  /** Consumes characters that were peeked at. */
   take(count = 1): string {
     const taken = this.text.slice(this.at, this.at + count);
     this.at += count;
     return taken;
   }
 
-  /** Takes the characters at hand up to the first of those that the pattern, global or not, finds; at most all that have come. */
+  /** Consumes the available characters up to the first match of the pattern (global or not), or all of them. */
   takeUntil(pattern: RegExp): string {
     const rest = this.text.slice(this.at);
     const found = rest.search(pattern);
     return this.take(found < 0 ? rest.length : found);
   }
 
-  /** Whether this word comes next, so many characters ahead. */
+  /** Whether `word` is `ahead` characters ahead. */
   *startsWith(word: string, ahead = 0): Parser<boolean> {
     for (let i = 0; i < word.length; i++) {
       if ((yield* this.peek(ahead + i)) !== word[i]) return false;
@@ -66,13 +66,13 @@ export class Characters {
     return true;
   }
 
-  /** The first of these words that comes next, so many characters ahead; of two that begin alike, the longer should stand first. */
+  /** The first of `words` that is `ahead` characters ahead; a longer word must precede its prefix. */
   *oneOf(words: readonly string[], ahead = 0): Parser<string | undefined> {
     for (const word of words) if (yield* this.startsWith(word, ahead)) return word;
     return undefined;
   }
 
-  /** How many characters of white space come next, so many characters ahead; of more than 100, 100. */
+  /** The number of white space characters, `ahead` characters ahead, at most 100. */
   *space(ahead: number): Parser<number> {
     for (let count = 0; count < LONGEST_GAP; count++) {
       const next = yield* this.peek(ahead + count);
@@ -87,32 +87,32 @@ export class Characters {
     }
   }
 
-  /** Keeps the text from here on, for `back`. */
+  /** Remembers this position, for `back`. */
   keep(): void {
     this.kept = [];
     this.keptFrom = this.at;
   }
 
-  /** Goes back to where the text was last kept. */
+  /** Returns to the remembered position. */
   back(): void {
     this.text = this.kept!.join('') + this.text.slice(this.keptFrom);
     this.at = 0;
     this.kept = undefined;
   }
 
-  /** The kept text is needed no more. */
+  /** Discards the remembered position. */
   letGo(): void {
     this.kept = undefined;
   }
 }
 
-/** What text may not be taken over at once: what a mark begins with, and other signs of a class of characters. */
+/** A pattern for the characters at which text must be examined: the first characters of marks, and a character class. */
 export function stopsOf(marks: readonly string[], signs: string): RegExp {
   const first = [...new Set(marks.map((mark) => mark.codePointAt(0)!))];
   return new RegExp(`[${signs}${first.map((point) => `\\u{${point.toString(16)}}`).join('')}]`, 'u');
 }
 
-/** Takes white space and these signs, up to a mark. */
+/** Consumes white space and these characters, up to a mark. */
 export function* skip(chars: Characters, signs: string, marks: readonly string[] = []): Parser<void> {
   for (;;) {
     const next = yield* chars.peek();

@@ -5,7 +5,7 @@ import { type CallForm, type ElementForm, trimmed } from './form.js';
 import { literal } from './literal.js';
 import { argumentTypes, isStringAlone, typedValue } from './typed-value.js';
 
-/** The arguments as elements; the mark before the name, if there is one, was taken. */
+/** Reads a call with arguments as elements; a mark before the name has been consumed. */
 export function* elementCall(
   chars: Characters,
   sink: CallSink,
@@ -19,13 +19,13 @@ export function* elementCall(
   const key = trimmed(elements.key);
   const end = trimmed(elements.end);
   if (scope.unmarked) {
-    // An answer may speak of such a mark: only what goes on as a call is one.
+    // An answer may mention such a mark; it is a call only if it continues as one.
     const goesOn = [key, '{', ...(end === '' ? [] : [end]), ...form.closes];
     if ((yield* chars.oneOf(goesOn, yield* chars.space(0))) === undefined) return 'none';
   }
   sink.begin(name);
   yield* chars.skipSpace();
-  // Some write the arguments as JSON all the same.
+  // Some models write the arguments as JSON anyway.
   if ((yield* chars.peek()) === '{') {
     const ended = yield* literal(chars, (json) => sink.arguments(json), [end, ...form.closes]);
     if (ended === 'cut') return 'cut';
@@ -63,7 +63,7 @@ function* elementName(chars: Characters, form: CallForm, elements: ElementForm):
     const next = yield* chars.peek();
     if (next === undefined || name.length > LONGEST_NAME) return undefined;
     if (elements.head === '') {
-      // Behind the name comes an argument, or the end.
+      // After the name comes an argument or the end.
       if (/\s/.test(next) || (yield* chars.oneOf([trimmed(elements.key), ...form.closes])) !== undefined)
         break;
     } else if (next === '>' || next === '"' || next === '\n') {
@@ -76,12 +76,12 @@ function* elementName(chars: Characters, form: CallForm, elements: ElementForm):
   return /^[\w.-]+$/.test(name) ? name : undefined;
 }
 
-/** The name of an argument, with what stands between it and its value. */
+/** Reads the name of an argument and the separator before its value. */
 function* elementKey(chars: Characters, { keyEnd }: ElementForm): Parser<string | undefined> {
   const parts = keyEnd.split(/\s+(?=<)/).map(trimmed);
   let key = '';
   if (parts[0]!.includes('<')) {
-    // An element of its own: </arg_key><arg_value>.
+    // The name is in its own element: </arg_key><arg_value>.
     const marks = keyEnd.match(/<[^<>]*>/g)!;
     for (const [i, mark] of marks.entries()) {
       for (;;) {
@@ -108,8 +108,8 @@ function* elementKey(chars: Characters, { keyEnd }: ElementForm): Parser<string 
 }
 
 /**
- * A value up to its closing element. Nothing in it is escaped, so a closing element counts only where another argument or the end of
- * the call follows it: before anything else it is part of the text.
+ * Reads a value up to its closing element. Values are not escaped, so a closing element counts only if another argument or the end of
+ * the call follows it; otherwise it is part of the text.
  */
 function* elementValue(
   chars: Characters,
@@ -136,7 +136,7 @@ function* elementValue(
   for (;;) {
     const next = yield* chars.peek();
     if (next === undefined) {
-      // What was held back belongs to a text that is cut.
+      // In a truncated text, the held-back text belongs to the value.
       put(held);
       if (!streams) sink.arguments(types && !types.has('string') ? text : JSON.stringify(text).slice(0, -1));
       return 'cut';
@@ -160,7 +160,7 @@ function* elementValue(
   return 'whole';
 }
 
-/** Takes the end of a value, if it is here. */
+/** Consumes the end of a value, if it is next. */
 function* endsValue(chars: Characters, form: CallForm, elements: ElementForm): Parser<boolean> {
   const valueEnd = trimmed(elements.valueEnd);
   const end = trimmed(elements.end);
@@ -174,7 +174,7 @@ function* endsValue(chars: Characters, form: CallForm, elements: ElementForm): P
     }
     return false;
   }
-  // Some forget to close the value before they close the call, which then ends the text or goes on with another.
+  // Some models close the call without closing the value; then the text ends or another call follows.
   if (end === '' || !(yield* chars.startsWith(end))) return false;
   let after = end.length + (yield* chars.space(end.length));
   const close = yield* chars.oneOf(form.closes, after);

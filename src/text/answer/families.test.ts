@@ -1,6 +1,6 @@
 /**
- * Chat templates of this year's hybrids, written here after the structure of those that are published: what each writes of calls and
- * thoughts is read back as these, with thinking switched on and off.
+ * Chat templates of recent hybrids, written after the structure of the published ones: the calls and thoughts that each renders
+ * are read back, with thinking switched on and off.
  */
 import { describe, expect, test } from 'vitest';
 import { ChatTemplate } from '../chat-template.js';
@@ -9,7 +9,7 @@ import { generationPromptOf, learnAnswerForm, openThought } from './learn.js';
 import { joinedParts } from './message.js';
 import { AnswerReader } from './reader.js';
 
-/** Calls as elements behind the text, as Qwen3.5 and Nemotron 3 have them. */
+/** Calls as elements after the text, as in Qwen3.5 and Nemotron 3. */
 const ELEMENTS = `{%- for c in m.tool_calls or [] %}{%- set c = c.function if c.function is defined else c %}{{- '\\n\\n' if loop.first and m.content else '' }}{{- '\\n' if not loop.first else '' }}{{- '<tool_call>\\n<function=' + c.name + '>\\n' }}{%- if c.arguments is mapping %}{%- for k, v in c.arguments | items %}{{- '<parameter=' + k + '>\\n' }}{{- v | tojson | safe if v is mapping or (v is sequence and v is not string) else v | string }}{{- '\\n</parameter>\\n' }}{%- endfor %}{%- endif %}{{- '</function>\\n</tool_call>' }}{%- endfor %}`;
 const chatml = (thought: string, calls: string, prompt: string, told: string): string =>
   `{%- if tools %}{{- '<|im_start|>system\\n# Tools\\n\\n<tools>' }}{%- for t in tools %}{{- '\\n' + (t | tojson) }}{%- endfor %}{{- '\\n</tools>\\n${told}' }}{%- if messages[0].role == 'system' %}{{- '\\n\\n' + messages[0].content }}{%- endif %}{{- '<|im_end|>\\n' }}{%- elif messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|im_start|>user\\n' + m.content + '<|im_end|>\\n' }}{%- elif m.role == 'assistant' %}{{- '<|im_start|>assistant\\n' }}${thought}{{- m.content or '' }}${calls}{{- '<|im_end|>\\n' }}{%- elif m.role == 'tool' %}{%- if loop.previtem is not defined or loop.previtem.role != 'tool' %}{{- '<|im_start|>user' }}{%- endif %}{{- '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}{%- if loop.last or loop.nextitem.role != 'tool' %}{{- '<|im_end|>\\n' }}{%- endif %}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}${prompt}{%- endif %}`;
@@ -27,7 +27,7 @@ const TOLD =
   'Call with <tool_call>\\n<function=example_function_name>\\n<parameter=example_parameter_1>\\nvalue_1\\n</parameter>\\n</function>\\n</tool_call>';
 const OPENED = `{{- '<think>\\n\\n</think>\\n\\n' if enable_thinking is defined and enable_thinking is false else '<think>\\n' }}`;
 
-/** Template, how a call is written, and whether the prompt opens a thought unless thinking is off. */
+/** The template, the style of its calls, and whether the prompt opens a thought unless thinking is off. */
 const FAMILIES: Readonly<Record<string, readonly [template: string, style: string, opens: boolean]>> = {
   'Qwen3.5': [chatml(THOUGHT, ELEMENTS, OPENED, TOLD), 'elements', true],
   'Nemotron 3': [
@@ -73,7 +73,7 @@ describe.each(Object.entries(FAMILIES))('%s', (name, [source, style, opens]) => 
   const template = new ChatTemplate({ sources: { default: source }, origin: 'there.jinja' });
   const user = { role: 'user', content: 'hi' };
 
-  test('calls that it writes are read back, cut anywhere', async () => {
+  test('its rendered calls are read back, split anywhere', async () => {
     const form = await learnAnswerForm(template);
     expect(form.calls?.style).toBe(style);
     const messages = [{ role: 'system', content: 'Be brief.' }, user];
@@ -131,7 +131,7 @@ describe.each(Object.entries(FAMILIES))('%s', (name, [source, style, opens]) => 
   });
 });
 
-test("Kimi's own ids stay, and those of others get the place of their call", async () => {
+test("Kimi's own ids are kept, and other ids are replaced by the position of their call", async () => {
   const template = new ChatTemplate({ sources: { default: kimi('c.id') }, origin: 'there.jinja' });
   const form = await learnAnswerForm(template);
   expect(form.history.ids).toBe('named');

@@ -1,6 +1,6 @@
 /**
- * How a model writes calls of tools and thoughts: what its chat template shows when it is given such an answer (see learn.ts). Plain
- * data, so that it can go from thread to thread.
+ * The form of a model's tool calls and thoughts, as its chat template renders them (see learn.ts). Plain
+ * data, so that it can be sent between threads.
  */
 
 /** Marks around a thought, without white space at their ends. */
@@ -11,59 +11,59 @@ export interface ThoughtForm {
 
 /** The arguments of a call as elements, such as Qwen3-Coder's `<parameter=city>\nParis\n</parameter>\n`, white space included. */
 export interface ElementForm {
-  /** What stands before the name: `<function=`; nothing where the name stands behind the opening mark. */
+  /** Precedes the name: `<function=`; empty if the name follows the opening mark. */
   readonly head: string;
-  /** What stands before the name of an argument: `<parameter=`. */
+  /** Precedes the name of an argument: `<parameter=`. */
   readonly key: string;
   /** Between the name and the value of an argument: `>\n`. */
   readonly keyEnd: string;
-  /** Behind the value: `\n</parameter>\n`. */
+  /** Follows the value: `\n</parameter>\n`. */
   readonly valueEnd: string;
-  /** The last mark of a call: `</function>`; nothing where the closing mark of all calls does that. */
+  /** The last mark of a call: `</function>`; empty if the closing mark of all calls does that. */
   readonly end: string;
 }
 
-/** How a template writes a tool call: marks, separators, and where the name and the arguments stand. */
+/** How a template writes a tool call: marks, separators, and the positions of the name and the arguments. */
 export interface CallForm {
   /**
-   * What the arguments are: 'object', one JSON object with the name and the arguments; 'named', the arguments alone as JSON behind the
+   * The style of the arguments: 'object', one JSON object with the name and the arguments; 'named', the arguments as JSON after the
    * name; 'elements'; 'python', calls such as `[name(city='Paris')]`.
    */
   readonly style: 'object' | 'named' | 'elements' | 'python';
-  /** Marks at which calls begin; none where a call is not marked, as Llama 3's: it then is a call only if it names a tool. */
+  /** Opening marks of calls; empty if calls have no mark, as in Llama 3: a call is then recognized only by the name of a tool. */
   readonly opens: readonly string[];
-  /** Marks that may stand before a call, and need not. */
+  /** Optional marks before a call. */
   readonly marks?: readonly string[];
   readonly closes: readonly string[];
-  /** A call as the template writes it: before the name, between name and arguments, between two calls, and behind the last. */
+  /** The texts of the template before the name, between name and arguments, between two calls, and after the last one. */
   readonly first: string;
   readonly between: string;
-  /** Absent where the template takes one call at a time. */
+  /** Absent if the template supports one call at a time. */
   readonly next?: string | undefined;
   readonly last: string;
-  /** Of the style 'elements'. */
+  /** For the style 'elements'. */
   readonly elements?: ElementForm | undefined;
 }
 
 /** The form in which a model writes thoughts and tool calls, learned from its chat template. */
 export interface AnswerForm {
-  /** How tools are called; undefined where the template tells the model of none. */
+  /** The form of tool calls; undefined if the template does not describe tools to the model. */
   readonly calls: CallForm | undefined;
   /** Marks of thoughts, those that the template shows first. */
   readonly thoughts: readonly ThoughtForm[];
-  /** Whether the template shows a thought, so that the model certainly knows what one is. */
+  /** Whether the template renders thoughts, so that the model was certainly trained on them. */
   readonly thinks: boolean;
-  /** What templates ask of calls in earlier turns. */
+  /** Requirements of the template for calls in earlier turns. */
   readonly history: {
-    /** Whether arguments may be a text that is no JSON: templates that go through them one by one fail on it. */
+    /** Whether arguments may be a text that is not JSON; templates that iterate over the arguments fail on it. */
     readonly takesText: boolean;
     readonly ids: CallIds;
-    /** Under which name a message has its thought. */
+    /** The name of the message field for a thought. */
     readonly thoughtKey: string;
   };
 }
 
-/** Of a model of which nothing is known. */
+/** The form of an unknown model. */
 export const NO_FORM: AnswerForm = {
   calls: undefined,
   thoughts: [],
@@ -71,21 +71,21 @@ export const NO_FORM: AnswerForm = {
   history: { takesText: false, ids: 'any', thoughtKey: 'reasoning_content' },
 };
 
-/** Which ids of calls a template takes: any, 9 letters and digits as Mistral's, or Kimi's, which have the name of the tool in them. */
+/** The ids of calls that a template accepts: any, 9 letters and digits (Mistral), or with the name of the tool (Kimi). */
 export type CallIds = 'any' | 'short' | 'named';
 
-/** Kimi's id of a call, which its templates write in the place of the name; `index` counts the calls of a conversation. */
+/** Kimi's id of a call, which its templates render instead of the name; `index` counts the calls of a conversation. */
 export function namedId(name: string, index: number): string {
   return `functions.${name}:${index}`;
 }
 
-/** Stands in learned forms where an id of a call stands. */
+/** The placeholder of a call's id in learned forms. */
 export const ID_PLACE = 'idofcall0';
 
-/** The tags between which most models write what they think. */
+/** The tags of thoughts in most models. */
 export const THINK: ThoughtForm = { open: '<think>', close: '</think>' };
 
-/** Marks of thoughts that some templates only speak of. */
+/** Marks of thoughts that some templates only mention. */
 export const KNOWN_THOUGHTS: readonly ThoughtForm[] = [
   { open: '[THINK]', close: '[/THINK]' },
   { open: '<seed:think>', close: '</seed:think>' },
@@ -94,7 +94,7 @@ export const KNOWN_THOUGHTS: readonly ThoughtForm[] = [
   { open: '<thought>', close: '</thought>' },
 ];
 
-/** As Qwen2.5, Qwen3, Granite 4 and many others were trained: the form of whom nothing else is known. */
+/** The form of Qwen2.5, Qwen3, Granite 4 and many others, which is the default. */
 export const HERMES: CallForm = {
   style: 'object',
   opens: ['<tool_call>'],
@@ -105,7 +105,7 @@ export const HERMES: CallForm = {
   last: '}\n</tool_call>',
 };
 
-/** As Qwen3-Coder, Qwen3.5 and Nemotron 3. */
+/** The form of Qwen3-Coder, Qwen3.5 and Nemotron 3. */
 export const FUNCTION_ELEMENTS: CallForm = {
   style: 'elements',
   opens: ['<tool_call>'],
@@ -146,7 +146,7 @@ const LFM2: CallForm = {
 };
 
 /**
- * Forms of templates that tell of tools and write no call of an earlier turn, by a text that stands in the template, in what it writes,
+ * Forms for templates that describe tools but render no call of an earlier turn, by a text in the template, in its output,
  * or among the tokenizer's tokens.
  */
 export const KNOWN_CALLS: readonly (readonly [evidence: string, form: CallForm])[] = [
@@ -173,7 +173,7 @@ export const KNOWN_CALLS: readonly (readonly [evidence: string, form: CallForm])
   ],
 ];
 
-/** Whole marks in a text: `<tool_call>`, `</tool_call>`, `<|python_tag|>`, `[TOOL_CALLS]`. */
+/** A pattern for complete marks in a text: `<tool_call>`, `</tool_call>`, `<|python_tag|>`, `[TOOL_CALLS]`. */
 export function tagsOf(text: string): string[] {
   return text.match(/<[^<>\s"=]+>|\[\/?[A-Z][A-Z_]+\]|◁[^▷\s]+▷/g) ?? [];
 }
@@ -188,7 +188,7 @@ export function marksIn({ calls, thoughts }: AnswerForm): string[] {
   ];
 }
 
-/** The text of a form's mark as reading looks for it: white space around it is not heeded. */
+/** A mark without the white space around it, as the reader searches for it. */
 export function trimmed(mark: string): string {
   return mark.trim();
 }

@@ -1,4 +1,4 @@
-/** Conversations of other servers and other models, as a template takes them. */
+/** Conversations of other servers and other models, adapted to a template. */
 import { expect, test } from 'vitest';
 import { NO_FORM } from './form.js';
 import { historyMessages } from './history.js';
@@ -13,7 +13,7 @@ const formWith = (history: Partial<typeof NO_FORM.history>) => ({
   history: { ...NO_FORM.history, ...history },
 });
 
-test('arguments stay the text that they are; what is no object is none where a template takes none', () => {
+test('arguments are kept as text; those that are not an object are dropped if the template requires objects', () => {
   const read = (args: string, takesText: boolean): unknown => {
     const [message] = historyMessages([called(args)], formWith({ takesText }));
     return (message!.tool_calls as ReturnType<typeof called>['tool_calls'])[0]!.function.arguments;
@@ -26,7 +26,7 @@ test('arguments stay the text that they are; what is no object is none where a t
   expect([read('Paris', true), read('Paris', false), read('5', false)]).toEqual(['Paris', '{}', '{}']);
 });
 
-test('ids of other servers are made such as the template asks, those of a call and of its result alike', () => {
+test("ids of other servers are converted to the template's form, consistently for a call and its result", () => {
   const messages = [
     called('{}', 'call_abc'),
     { role: 'tool', content: '1', tool_call_id: 'call_abc' },
@@ -43,7 +43,7 @@ test('ids of other servers are made such as the template asks, those of a call a
   expect(historyMessages(messages, NO_FORM)).toEqual(messages);
 });
 
-test('a thought stands under the name that the template looks for', () => {
+test('a thought has the name that the template uses', () => {
   const [message] = historyMessages(
     [{ role: 'assistant', content: 'a', reasoning_content: 'b' }],
     formWith({ thoughtKey: 'thinking' }),

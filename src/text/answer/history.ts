@@ -1,4 +1,4 @@
-/** Messages of earlier turns, as a template takes them. */
+/** Adapts messages of earlier turns to a template. */
 import type { ChatMessage } from '../chat-template.js';
 import { type AnswerForm, type CallIds, namedId } from './form.js';
 
@@ -8,8 +8,8 @@ interface Call {
 }
 
 /**
- * The same messages, with ids that the template takes, thoughts under the name that it looks for, and no arguments that are no JSON
- * where it takes none. Conversations come from other servers and other models, too.
+ * The same messages with ids in the template's form, thoughts under the name that it uses, and only JSON arguments if it requires
+ * them. Conversations may come from other servers and other models.
  */
 export function historyMessages(
   messages: readonly ChatMessage[],
@@ -29,7 +29,7 @@ export function historyMessages(
   });
 }
 
-/** What stands for each id of a conversation. */
+/** The replacement of each id of a conversation. */
 function idsFor(messages: readonly ChatMessage[], ids: CallIds): (id: string) => string {
   if (ids !== 'named') return ids === 'short' ? shortId : (id) => id;
   const calls = messages.flatMap(({ tool_calls: own }) => (Array.isArray(own) ? (own as Call[]) : []));
@@ -37,7 +37,7 @@ function idsFor(messages: readonly ChatMessage[], ids: CallIds): (id: string) =>
   for (const [index, call] of calls.entries()) {
     const name = call?.function?.name;
     if (typeof call?.id !== 'string' || typeof name !== 'string') continue;
-    // One that is of this form already keeps the number that it has.
+    // An id that has this form already keeps its number.
     const isNamed = call.id.startsWith(namedId(name, 0).slice(0, -1)) && /:\d+$/.test(call.id);
     named.set(call.id, isNamed ? call.id : namedId(name, index));
   }
@@ -64,7 +64,7 @@ function isObject(text: string): boolean {
   }
 }
 
-/** Nine letters and digits that stand for an id; itself where it is that (FNV-1a, Fowler, Noll and Vo). */
+/** A hash of an id in nine letters and digits (FNV-1a, Fowler, Noll and Vo); an id of that form is unchanged. */
 function shortId(id: string): string {
   if (/^[A-Za-z0-9]{9}$/.test(id)) return id;
   let hash = 0xcbf29ce484222325n;

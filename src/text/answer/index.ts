@@ -1,4 +1,4 @@
-/** What models write, taken apart: thoughts, content and calls of tools. */
+/** Parses generated answers into thoughts, content and tool calls. */
 export type { AnswerForm, CallForm, ElementForm, ThoughtForm } from './form.js';
 export { ID_PLACE, marksIn, NO_FORM } from './form.js';
 export { historyMessages } from './history.js';

@@ -1,4 +1,4 @@
-/** What chat templates show of calls and thoughts. The templates are in the manner of published ones, cut down to what writes answers. */
+/** Learning the form of calls and thoughts from chat templates. The templates are similar to published ones, reduced to the parts that render answers. */
 import { describe, expect, test } from 'vitest';
 import { ChatTemplate } from '../chat-template.js';
 import { FUNCTION_ELEMENTS, HERMES, THINK } from './form.js';
@@ -63,7 +63,7 @@ describe('calls', () => {
     expect(learned).toEqual(form);
   });
 
-  test('a template without tools tells of none', async () => {
+  test('a template without tools has no calls', async () => {
     expect((await learn(chatml(hermes).replace(TOOLS, ''))).calls).toBeUndefined();
   });
 
@@ -92,7 +92,7 @@ describe('calls', () => {
     });
   });
 
-  test('arguments that are no JSON are for templates that do not go through them', async () => {
+  test('arguments that are not JSON are kept for templates that do not iterate over them', async () => {
     expect((await learn(chatml(hermes))).history.takesText).toBe(true);
     expect((await learn(chatml(elements))).history.takesText).toBe(false);
   });
@@ -107,7 +107,7 @@ describe('calls', () => {
     });
   });
 
-  // What a template writes of calls is read as these calls.
+  // Calls rendered by a template are read back.
   test.each([
     ['objects', hermes],
     ['elements', elements],
@@ -161,7 +161,7 @@ describe('thoughts', () => {
     });
   });
 
-  test('stand under the name that the template looks for', async () => {
+  test('have the name that the template uses', async () => {
     expect((await learn(chatml(thinking))).history.thoughtKey).toBe('reasoning_content');
     const other = await learn(chatml(thinking.replace('m.reasoning_content', 'm.thinking')));
     expect(other).toMatchObject({ thoughts: [THINK], history: { thoughtKey: 'thinking' } });
@@ -177,7 +177,7 @@ describe('thoughts', () => {
   });
 });
 
-test('a template that renders nothing tells nothing', async () => {
+test('a template that renders nothing gives no form', async () => {
   const form = await learn("{{ raise_exception('never') }}<think>");
   expect(form).toMatchObject({ calls: undefined, thoughts: [] });
 });

@@ -1,6 +1,6 @@
 /**
- * Learns from a chat template how its model writes calls and thoughts: the template is given answers that have some, and what it writes
- * is taken apart. The model was trained on such texts, so it writes the same.
+ * Learns the form of a model's calls and thoughts from its chat template: the template renders answers that have them, and the
+ * result is analysed. The model was trained on such texts, so it generates the same form.
  */
 import { TokenizerError } from '../../errors.js';
 import type { ChatMessage, ChatTemplate } from '../chat-template.js';
@@ -27,7 +27,7 @@ const NUMBER = 73_911;
 const PONDERED = 'heddle pondered';
 const SAID = 'heddle said';
 const USER: ChatMessage = { role: 'user', content: 'hello' };
-/** Other than this, some templates refuse an id. */
+/** Some templates refuse ids of another form. */
 const LONG_ID = `call_${ID_PLACE}`;
 
 const TOOLS = [ONE, TWO].map((name) => ({
@@ -43,22 +43,22 @@ const TOOLS = [ONE, TWO].map((name) => ({
   },
 }));
 
-/** The same without arguments: some templates want more of an argument than it has. */
+/** The same call without arguments, since some templates require more of an argument than a text. */
 const BARE_TOOLS = TOOLS.map(({ type, function: { name, description } }) => ({
   type,
   function: { name, description, parameters: { type: 'object', properties: {} } },
 }));
 
-/** Names of tokens in the vocabulary: marks that a template does not write may be among them. */
+/** Names of tokens in the vocabulary: which may include marks that the template does not render. */
 type HasToken = (name: string) => boolean;
 
-/** Renders a conversation; undefined where the template refuses it. */
+/** Renders a conversation; undefined if the template refuses it. */
 type Render = (
   messages: readonly ChatMessage[],
   options?: { prompt?: boolean; tools?: readonly unknown[] },
 ) => Promise<string | undefined>;
 
-/** How the model of a template answers. Throws `TokenizerError` for a template that cannot be rendered within its limits. */
+/** The form of a template's answers. Throws `TokenizerError` for a template that cannot be rendered within its limits. */
 export async function learnAnswerForm(
   template: ChatTemplate,
   hasToken: HasToken = () => false,
@@ -71,7 +71,7 @@ export async function learnAnswerForm(
       throw error;
     }
   };
-  // One that does not render this renders nothing.
+  // A template that cannot render this cannot render anything.
   const rendersNothing =
     (await render([USER])) === undefined && (await render([USER], { tools: TOOLS })) === undefined;
   if (rendersNothing) return NO_FORM;
@@ -94,14 +94,14 @@ export async function learnAnswerForm(
   };
 }
 
-/** What a template puts in front of an answer: by it, the text that it writes with one differs from that without. */
+/** The prefix that a template renders before an answer: the difference between the texts with and without one. */
 export function generationPromptOf(without: string, withPrompt: string): string {
   let at = 0;
   while (at < without.length && without[at] === withPrompt[at]) at++;
   return withPrompt.slice(at);
 }
 
-/** The thought that a generation prompt leaves open. */
+/** The thought that a generation prompt opens. */
 export function openThought(prompt: string, { thoughts }: AnswerForm): ThoughtForm | undefined {
   return thoughts.find(({ open, close }) => prompt.lastIndexOf(open) > prompt.lastIndexOf(close));
 }
@@ -113,7 +113,7 @@ function withPythonTag(form: CallForm, template: ChatTemplate): CallForm {
   return { ...form, marks: [mark] };
 }
 
-/** Names under which templates look for the thought of a message, the most common first. */
+/** Names of the message field for a thought, the most common first. */
 const THOUGHT_KEYS = ['reasoning_content', 'thinking', 'reasoning'];
 
 async function learnThought(render: Render): Promise<{ thought: ThoughtForm; key: string } | undefined> {
@@ -130,7 +130,7 @@ function thoughtFormOf(text: string): ThoughtForm | undefined {
   if (at < 0) return undefined;
   const open = tagsOf(text.slice(0, at)).at(-1);
   const close = tagsOf(text.slice(at)).at(0);
-  // The marks stand right beside it.
+  // The marks are adjacent to it.
   if (!open || !text.slice(0, at).trimEnd().endsWith(open)) return undefined;
   if (
     !close ||
@@ -151,7 +151,7 @@ interface LearnedCalls {
 
 const NOT_LEARNED: LearnedCalls = { calls: undefined, takesText: false, ids: 'any' };
 
-/** Tries what templates differ in, the most common first: long ids, short ones or those with the name in them, several calls or one. */
+/** Tries the variants of templates, the most common first: long ids, short ones or those with the name, several calls or one. */
 async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
   const answered = (answer: object) => render([USER, { role: 'assistant', ...answer }], { tools: TOOLS });
   const plain = (await answered({ content: 'zeta' })) ?? '';
@@ -178,7 +178,7 @@ function probe(name: string, ids: CallIds, given: string, index = 0) {
   };
 }
 
-/** Takes apart a text that ends with calls; `plain` ends with the answer `zeta` in their place. Undefined where no form is seen. */
+/** Analyses a text that ends with calls; `plain` ends with the answer `zeta` instead. Undefined if no form is recognized. */
 function callFormOf(
   rendered: string,
   plain: string,
@@ -234,11 +234,11 @@ function elementForm(
   };
 }
 
-/** Where the arguments lie behind a name, and in which style. */
+/** The position and style of the arguments after a name. */
 function argumentsOf(text: string):
   | {
       between: string;
-      /** Behind the arguments. */
+      /** The position after the arguments. */
       end: number;
       elements?: Omit<ElementForm, 'head' | 'end'>;
       python?: boolean;
@@ -272,7 +272,7 @@ function argumentsOf(text: string):
   };
 }
 
-/** Where an answer begins: the first place where two renderings differ, or the mark that they differ in. */
+/** The start of an answer: the first position where two renderings differ, or the start of the mark that contains it. */
 function answerStart(text: string, plain: string): number {
   let at = 0;
   while (at < text.length && text[at] === plain[at]) at++;
@@ -280,7 +280,7 @@ function answerStart(text: string, plain: string): number {
   return mark >= 0 && text.indexOf('>', mark) >= at ? mark : at;
 }
 
-/** How long the end is that two renderings share, from the first whole mark in it. */
+/** The length of the common suffix of two renderings, from its first complete mark on. */
 function sharedTail(text: string, plain: string): number {
   let length = 0;
   while (length < text.length && text.at(-1 - length) === plain.at(-1 - length)) length++;
@@ -290,7 +290,7 @@ function sharedTail(text: string, plain: string): number {
   return end >= from ? text.length - end - 1 : length;
 }
 
-/** What a template writes of a thought that there is not. */
+/** The text that a template renders for an empty thought. */
 function withoutThoughts(text: string, thoughts: readonly ThoughtForm[]): string {
   const rest = text.trimStart();
   const mark = thoughts.flatMap(({ open, close }) => [open, close]).find((each) => rest.startsWith(each));

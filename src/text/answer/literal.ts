@@ -1,11 +1,11 @@
 /**
- * Values as models write them, as JSON text. What is JSON stays as it is, byte for byte: `1.0`, a number of 20 digits, the order of
- * keys, the white space. What Python writes for the same (`None`, `'text'`, a tuple), and the faults that models make most often (a
- * raw line break in a string, a comma before a bracket, an unknown escape), become the JSON that was meant.
+ * Converts values as models write them to JSON text. Valid JSON is unchanged, byte for byte: `1.0`, a number of 20 digits, the order of
+ * keys, the white space. Python literals (`None`, `'text'`, a tuple) and the most common mistakes of models (a raw line break in a
+ * string, a trailing comma, an unknown escape) are converted to the intended JSON.
  */
 import type { Characters, Parser } from './characters.js';
 
-/** 'broken' where a character comes that no value has, and brackets that were open are closed then; 'cut' where the text ends. */
+/** 'broken' at a character that no value has, after closing the open brackets; 'cut' at the end of the text. */
 export type LiteralEnd = 'whole' | 'broken' | 'cut';
 
 const CLOSERS: Readonly<Record<string, string>> = { '{': '}', '[': ']', '(': ')' };
@@ -17,7 +17,7 @@ const WORDS: Readonly<Record<string, string>> = {
   True: 'true',
   False: 'false',
   None: 'null',
-  // JSON has no name for these.
+  // JSON cannot represent these.
   NaN: 'null',
   nan: 'null',
   Infinity: 'null',
@@ -26,8 +26,8 @@ const WORDS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads one value and hands on its JSON in pieces. `marks` are texts that no value goes beyond unless they stand in a string, such as
- * `</tool_call>`.
+ * Reads one value and emits its JSON in pieces. `marks` are texts, such as `</tool_call>`, that end a value unless they are in a
+ * string.
  */
 export function* literal(
   chars: Characters,
@@ -35,7 +35,7 @@ export function* literal(
   marks: readonly string[] = [],
 ): Parser<LiteralEnd> {
   const closers: string[] = [];
-  /** A comma and the white space behind it: JSON has none before a closing bracket. */
+  /** A held-back comma with the white space after it, since JSON has no trailing commas. */
   let comma: { space: string } | undefined;
   const say = (json: string): void => {
     if (comma) emit(`,${comma.space}`);
@@ -67,7 +67,7 @@ export function* literal(
       chars.take();
       if (comma) emit(comma.space);
       comma = undefined;
-      // What stands open within is closed with it.
+      // Open inner brackets are closed with it.
       for (let closed = ''; closed !== next; ) {
         closed = closers.at(-1)!;
         emit(close());
@@ -84,7 +84,7 @@ export function* literal(
       if ((quote === '"' || quote === "'") && /^[rbfu]{1,2}$/i.test(word)) {
         if ((yield* string(chars, say, marks, /r/i.test(word))) === 'cut') return 'cut';
       } else {
-        // A number that the text ends in may not be whole.
+        // A number at the end of the text may be incomplete.
         say(quote === undefined ? word : jsonOf(word));
         if (quote === undefined) return 'cut';
       }
@@ -93,7 +93,7 @@ export function* literal(
   }
 }
 
-/** A whole value; undefined for what is none. */
+/** Converts a complete value; undefined if it is invalid. */
 export function* wholeLiteral(chars: Characters, marks: readonly string[] = []): Parser<string | undefined> {
   let json = '';
   const end = yield* literal(
@@ -115,7 +115,7 @@ function* wordOf(chars: Characters): Parser<string> {
   }
 }
 
-/** A word outside of strings as JSON: as it is where it is a number, else what Python means by it, else a string. */
+/** Converts a word outside of strings: a number is unchanged, a Python name is converted, any other word becomes a string. */
 function jsonOf(word: string): string {
   if (NUMBER.test(word)) return word;
   if (Object.hasOwn(WORDS, word)) return WORDS[word]!;
@@ -153,14 +153,14 @@ function* string(
       if (written === undefined) return 'cut';
       emit(written);
     } else if (next === '"') emit(`\\${chars.take()}`);
-    // JSON has no raw control characters in strings; models write line breaks so.
+    // JSON strings cannot have raw control characters, but models write raw line breaks.
     else if (next < ' ') emit(JSON.stringify(chars.take()).slice(1, -1));
     else emit(chars.take() + chars.takeUntil(/["'\\\p{Cc}]/u));
   }
 }
 
 /**
- * Whether a quote ends its string: in JSON and in Python a comma, a colon, a closing bracket or nothing comes behind it. Before
+ * Whether a quote ends its string: if a comma, a colon, a closing bracket or the end follows, as in JSON and Python. Before
  * anything else it is a quote that the model forgot to escape, as in `'it's'`.
  */
 function* endsString(chars: Characters, length: number, marks: readonly string[]): Parser<boolean> {
@@ -177,7 +177,7 @@ const PYTHON_ESCAPES: Readonly<Record<string, string>> = {
   '0': '\\u0000',
 };
 
-/** An escape as JSON writes it; undefined where the text ends in it. */
+/** Converts an escape to JSON; undefined if the text ends in it. */
 function* escapeOf(chars: Characters, raw: boolean): Parser<string | undefined> {
   const sign = yield* chars.peek(1);
   if (sign === undefined) return undefined;

@@ -9,14 +9,14 @@ export interface WrittenCall {
   readonly arguments: string;
 }
 
-/** A whole answer: its content, its thoughts and its calls, each joined from their pieces. */
+/** A whole answer: its content, its thoughts and its calls, each concatenated from its pieces. */
 export interface JoinedAnswer {
   readonly content: string;
   readonly thought: string;
   readonly calls: readonly WrittenCall[];
 }
 
-/** What the parts of an answer say together. */
+/** Combines the parts of an answer. */
 export function joinedParts(parts: Iterable<AnswerPart>): JoinedAnswer {
   let content = '';
   let thought = '';
@@ -30,13 +30,13 @@ export function joinedParts(parts: Iterable<AnswerPart>): JoinedAnswer {
   return { content, thought, calls };
 }
 
-/** An answer as templates take it: the thought and the calls apart from the content. */
+/** An answer as a message for templates, with separate thought and calls. */
 export function answerMessage(text: string, reading: Reading): ChatMessage {
   const reader = new AnswerReader(reading);
   return messageOf(joinedParts([...reader.push(text), ...reader.end()]));
 }
 
-/** The same, of an answer that was taken apart. */
+/** The same for a parsed answer. */
 export function messageOf({ content, thought, calls }: JoinedAnswer): ChatMessage {
   return {
     role: 'assistant',

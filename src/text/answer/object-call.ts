@@ -1,4 +1,4 @@
-/** Calls as objects in JSON: the name, the arguments and an id are members, in any order and under several names. */
+/** Calls as JSON objects: the name, the arguments and an id are members, in any order and under several names. */
 import { type CallEnd, type CallScope, type CallSink, isCallable } from './call-scope.js';
 import { type Characters, type Parser, skip } from './characters.js';
 import { literal, wholeLiteral } from './literal.js';
@@ -7,16 +7,16 @@ const NAME_KEYS = new Set(['name', 'tool_name', 'function_name', 'function', 'to
 const ARGUMENT_KEYS = new Set(['arguments', 'parameters', 'args', 'tool_parameters', 'input']);
 const ID_KEYS = new Set(['id', 'tool_call_id', 'call_id']);
 
-/** What is known of a call from the members of its object. */
+/** The members of a call's object that have been read. */
 interface Members {
   name?: string;
   id?: string;
-  /** Arguments that stand before the name. */
+  /** Arguments that precede the name. */
   early?: string;
   begun: boolean;
 }
 
-/** The call that begins with `{`. */
+/** Reads a call that starts with `{`. */
 export function* objectCall(chars: Characters, sink: CallSink, scope: CallScope): Parser<CallEnd> {
   const members: Members = { begun: false };
   const end = yield* readMembers(chars, sink, scope, members);
@@ -44,7 +44,7 @@ function* readMembers(
       chars.take();
       return 'whole';
     }
-    // The bracket is missing, and the mark that closes the call is there.
+    // The closing bracket is missing before the closing mark.
     if (members.begun && (yield* chars.oneOf(closes)) !== undefined) return 'whole';
     const key = yield* textValue(chars, closes);
     yield* chars.skipSpace();
@@ -59,7 +59,7 @@ function* readMembers(
       const end = yield* readArguments(chars, sink, scope, members);
       if (end !== 'whole') return end;
     } else {
-      // What stands in a text without any mark is a call only if it has nothing else.
+      // Without a mark, an object is a call only if it has no other members.
       if (scope.unmarked && !(NAME_KEYS.has(key) || ID_KEYS.has(key) || key === 'type')) return 'broken';
       const json = yield* wholeLiteral(chars, closes);
       if (json === undefined) return yield* unfinished(chars);
@@ -88,7 +88,7 @@ function* readArguments(
     sink.begin(members.name, members.id);
     members.begun = true;
     const end = yield* literal(chars, (json) => sink.arguments(json), closes);
-    // What is broken was closed: what can be told of the call was.
+    // Broken JSON was closed; the call has been emitted as far as possible.
     return end === 'cut' ? 'cut' : 'whole';
   }
   const json = yield* wholeLiteral(chars, closes);
@@ -97,7 +97,7 @@ function* readArguments(
   return 'whole';
 }
 
-/** The object that arguments are which are written as something else. */
+/** Converts arguments that are written in another form to an object. */
 function objectIn(json: string): string {
   const value: unknown = JSON.parse(json);
   if (value === null) return '{}';
@@ -111,7 +111,7 @@ function objectIn(json: string): string {
   }
 }
 
-/** A string; undefined where none comes. */
+/** Reads a string; undefined if there is none. */
 function* textValue(chars: Characters, marks: readonly string[]): Parser<string | undefined> {
   const next = yield* chars.peek();
   if (next !== '"' && next !== "'") return undefined;

@@ -1,10 +1,10 @@
-/** Calls as Python writes them. */
+/** Calls in Python syntax. */
 import { type CallEnd, type CallScope, type CallSink, isCallable } from './call-scope.js';
 import { type Characters, type Parser, skip } from './characters.js';
 import { literal } from './literal.js';
 import type { CallableTool } from './typed-value.js';
 
-/** `name(city='Paris', days=3)`. */
+/** Reads a call such as `name(city='Paris', days=3)`. */
 export function* pythonCall(chars: Characters, sink: CallSink, scope: CallScope): Parser<CallEnd> {
   const { form, tools } = scope;
   let name = '';
@@ -14,7 +14,7 @@ export function* pythonCall(chars: Characters, sink: CallSink, scope: CallScope)
     if (!/[\w.-]/.test(next)) break;
     name += chars.take();
   }
-  // Llama 3 calls the tools that it knows by itself so.
+  // Llama 3 calls its built-in tools in this way.
   name = name.replace(/\.call$/, '');
   yield* chars.skipSpace();
   if (name === '' || (yield* chars.peek()) !== '(' || !isCallable(name, scope)) return 'none';
@@ -47,7 +47,7 @@ export function* pythonCall(chars: Characters, sink: CallSink, scope: CallScope)
   }
 }
 
-/** A name with `=` behind it, which are taken; undefined, with nothing taken, where there is none. */
+/** Consumes a name and `=`; undefined, with nothing consumed, if there is none. */
 function* keywordOf(chars: Characters): Parser<{ name: string } | 'cut' | undefined> {
   let length = 0;
   for (;;) {

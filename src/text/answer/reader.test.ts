@@ -1,4 +1,4 @@
-/** What models write, taken apart: the same however it is cut. */
+/** Parsing of generated answers, independent of how the text is split. */
 import { describe, expect, test } from 'vitest';
 import { type AnswerForm, type CallForm, FUNCTION_ELEMENTS, HERMES, KNOWN_CALLS, THINK } from './form.js';
 import { type AnswerPart, AnswerReader, type Reading } from './reader.js';
@@ -53,7 +53,7 @@ function read(pieces: readonly string[], reading: Reading): Answer {
   return joined([...pieces.flatMap((piece) => reader.push(piece)), ...reader.end()]);
 }
 
-/** Reads a text whole; cut at each place, into single characters and at random it must be the same. */
+/** Reads a text at once, and expects the same result when it is split at each position, into single characters and at random. */
 function readAll(text: string, reading: Reading): Answer {
   const whole = read([text], reading);
   expect(read(Array.from(text), reading)).toEqual(whole);
@@ -92,7 +92,7 @@ describe('an object in marks', () => {
   holds(HERMES, [
     [tag('{"name": "w", "arguments": {"t": "x"}}'), ['w:{"t": "x"}']],
     ['<tool_call>{"name":"w","arguments":{"t":"x"}}</tool_call>', ['w:{"t":"x"}']],
-    // The model's own JSON, as it is.
+    // The model's own JSON, unchanged.
     [
       tag('{"name": "w", "arguments": {"x": 1.0, "n": 12345678901234567890, "y": -0.0, "z": 1E5}}'),
       ['w:{"x": 1.0, "n": 12345678901234567890, "y": -0.0, "z": 1E5}'],
@@ -142,7 +142,7 @@ describe('an object in marks', () => {
     [`I look.\n\n${tag('{"name": "now"}')}\n`, ['now:{}'], 'I look.'],
     [`A ${tag('{"name": "now"}')} and b `, ['now:{}'], 'A  and b '],
     [`${tag('{"name": "now"}')}\n\nDone.\n`, ['now:{}'], 'Done.\n'],
-    // What models get wrong.
+    // Common mistakes of models.
     [
       tag('{"name": "w", "arguments": {"t": "line one\nline two\t."}}'),
       ['w:{"t": "line one\\nline two\\t."}'],
@@ -328,7 +328,7 @@ describe('calls without a mark', () => {
   ]);
 });
 
-describe('a name with its arguments behind it', () => {
+describe('a name followed by its arguments', () => {
   const mistral: CallForm = {
     style: 'named',
     opens: ['[TOOL_CALLS]'],
@@ -447,20 +447,20 @@ test('a call comes in pieces: its name first, then its arguments as they are wri
   expect(reader.end()).toEqual([]);
 });
 
-test('text is handed on as soon as it is certainly no mark', () => {
+test('text is emitted as soon as it cannot be a mark', () => {
   const reader = new AnswerReader({ form: formOf(HERMES), tools: TOOLS });
   expect(reader.push('a < b <tool')).toEqual([{ kind: 'content', text: 'a < b' }]);
   expect(reader.push('box>')).toEqual([{ kind: 'content', text: ' <toolbox>' }]);
 });
 
-test('a thought is handed on as it is written', () => {
+test('a thought is streamed', () => {
   const reader = new AnswerReader({ form: formOf(undefined), thinking: THINK });
   expect(reader.push('I pon')).toEqual([{ kind: 'thought', text: 'I pon' }]);
   expect(reader.push('der.\n</thi')).toEqual([{ kind: 'thought', text: 'der.' }]);
   expect(reader.push('nk>\n\nHi')).toEqual([{ kind: 'content', text: 'Hi' }]);
 });
 
-test('an id that the model gives is kept, and others are as the template takes them', () => {
+test("an id given by the model is kept, and others have the template's form", () => {
   const form = {
     ...formOf(HERMES),
     history: { takesText: false, ids: 'short' as const, thoughtKey: 'reasoning_content' },

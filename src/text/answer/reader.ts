@@ -1,8 +1,8 @@
 /**
- * Parts what a model writes into thoughts, content and calls of tools, as it comes. A part is handed on as soon as it is certain what it
- * is, and what parts there are does not depend on how the text was cut into pieces.
+ * Splits generated text into thoughts, content and tool calls while it streams. A part is emitted as soon as its kind is
+ * certain, and the result does not depend on how the text was split into pieces.
  *
- * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
+ * A call within a thought is a thought; an invalid call is content; white space around thoughts and calls is dropped with them.
  */
 import { randomHex } from '../../platform/random-hex.js';
 import { call } from './call.js';
@@ -15,21 +15,21 @@ import type { CallableTool } from './typed-value.js';
 export type AnswerPart =
   | { readonly kind: 'content'; readonly text: string }
   | { readonly kind: 'thought'; readonly text: string }
-  /** A call begins; calls are counted from 0. */
+  /** A call starts; `index` counts calls from 0. */
   | { readonly kind: 'call'; readonly index: number; readonly id: string; readonly name: string }
   /** JSON text of a call's arguments, in pieces. */
   | { readonly kind: 'arguments'; readonly index: number; readonly text: string };
 
-/** What an answer is read by: its form, the tools of the request, and the thought that the prompt opened. */
+/** Options of the reader. */
 export interface Reading {
   readonly form: AnswerForm;
-  /** The tools that may be called; without them nothing is a call. */
+  /** The tools that may be called; without tools there are no calls. */
   readonly tools?: readonly CallableTool[];
-  /** The thought that the prompt opened, if it did: the text begins within it. */
+  /** The thought that the prompt opened, if any; the text starts within it. */
   readonly thinking?: ThoughtForm | undefined;
 }
 
-/** Marks after which no call came are looked at again when the text has ended; beyond so many the rest is content. */
+/** The most marks without a call that are read again after the end of the text; beyond that the rest is content. */
 const MOST_FAILURES = 16;
 
 /** Cuts an answer's text, as it streams, into content, thoughts and tool calls. */
@@ -40,18 +40,18 @@ export class AnswerReader {
   private calls = 0;
   /** White space that is content if more content follows. */
   private space = '';
-  /** Whether a thought or a call stands before that white space, with no content since. */
+  /** Whether a thought or a call precedes that white space, with no content since. */
   private besideMarkup = false;
   private hasContent = false;
   private hasThought = false;
-  /** Attempts to read a call that failed after the text had ended: each may have gone to its end. */
+  /** Failed attempts to read a call after the end of the text, each of which may have scanned the whole rest. */
   private failures = 0;
 
   constructor(private readonly reading: Reading) {
     this.parser = this.answer();
   }
 
-  /** Takes the next piece of the text; returns what is certain with it. */
+  /** Adds the next piece of the text; returns the parts that are certain. */
   push(piece: string): AnswerPart[] {
     this.chars.add(piece);
     this.parser.next();
@@ -76,7 +76,7 @@ export class AnswerReader {
     const { thinking, form } = reading;
     if (thinking) {
       yield* chars.skipSpace();
-      // Some open it once more.
+      // Some models open it again.
       if (yield* chars.startsWith(thinking.open)) chars.take(thinking.open.length);
       yield* this.thought(thinking);
     }
@@ -97,7 +97,7 @@ export class AnswerReader {
     if (!this.besideMarkup) this.say('content', this.space);
   }
 
-  /** Whether there is nothing but white space since the beginning, or since a thought or a call. */
+  /** Whether there is only white space since the start, or since a thought or a call. */
   private get isEdge(): boolean {
     return this.besideMarkup || !this.hasContent;
   }
@@ -110,7 +110,7 @@ export class AnswerReader {
         yield* this.thought(thought);
         return true;
       }
-      // Closed twice, or closed where none was opened: some models begin so when they are told not to think.
+      // A thought closed twice or never opened: some models start like this when thinking is off.
       if (yield* chars.startsWith(thought.close)) {
         chars.take(thought.close.length);
         return true;
@@ -119,7 +119,7 @@ export class AnswerReader {
     return false;
   }
 
-  /** A thought up to the mark that closes it, which need not come. */
+  /** Reads a thought up to its closing mark, which may be missing. */
   private *thought({ close }: ThoughtForm): Parser<void> {
     const { chars } = this;
     this.besideMarkup = true;
@@ -141,7 +141,7 @@ export class AnswerReader {
     }
   }
 
-  /** Reads calls, if they begin here. */
+  /** Reads calls, if they start here. */
   private *calling(marks: readonly string[]): Parser<boolean> {
     const { chars, reading } = this;
     const { tools } = reading;
@@ -151,7 +151,7 @@ export class AnswerReader {
     const mark = yield* chars.oneOf(marks);
     const isClosing = mark !== undefined && form.closes.includes(mark);
     if (isClosing) {
-      // The mark that closes all calls behind that which closes the last.
+      // The mark that closes all calls follows the one that closes the last call.
       if (this.calls === 0 || !this.besideMarkup) return false;
       chars.take(mark.length);
       return true;
@@ -166,7 +166,7 @@ export class AnswerReader {
     return false;
   }
 
-  /** One call or several behind a mark, and the mark that closes them; false where there is none. */
+  /** Reads one or several calls after a mark, and their closing mark; false if there is no call. */
   private *section(scope: CallScope): Parser<boolean> {
     const { chars } = this;
     const { opens, closes } = scope.form;
@@ -182,14 +182,14 @@ export class AnswerReader {
       }
       const open = yield* chars.oneOf(opens);
       if (open !== undefined) {
-        // All calls have a mark, and each of them may have one: more of them are none.
+        // There is one mark for all calls and possibly one for each; further marks do not start a call.
         if (++marks > opens.length) return any;
         chars.take(open.length);
       } else {
         if (any) chars.keep();
         const end = yield* call(chars, this.sink, scope);
         if (end === 'none') {
-          // What follows the calls is content.
+          // The text after the calls is content.
           if (any) chars.back();
           return any;
         }
@@ -219,7 +219,7 @@ export class AnswerReader {
   };
 
   private content(text: string): void {
-    // Behind a thought white space is its end; between calls and content it stays between what was said before and after.
+    // White space after a thought belongs to it; between calls and content it is kept between the texts before and after.
     const space = this.hasContent || !this.besideMarkup ? this.space : '';
     this.say('content', space + text);
     this.space = '';

@@ -1,4 +1,4 @@
-/** What the text of an argument means that stands in an element: a string, or the JSON of whatever else the tool's schema asks for. */
+/** Converts the text of an argument in an element: to a string, or to JSON of the type in the tool's schema. */
 import { Characters } from './characters.js';
 import { wholeLiteral } from './literal.js';
 
@@ -11,14 +11,14 @@ export interface CallableTool {
   readonly parameters?: unknown;
 }
 
-/** A tool as clients tell of it, `{type: 'function', function: {name, parameters}}` or that within; undefined for what is none. */
+/** Parses a client's tool, `{type: 'function', function: {name, parameters}}` or the inner object; undefined if it is invalid. */
 export function callableTool(tool: unknown): CallableTool | undefined {
   const given = isSchema(tool) && isSchema(tool.function) ? tool.function : tool;
   if (!isSchema(given) || typeof given.name !== 'string') return undefined;
   return { name: given.name, parameters: given.parameters };
 }
 
-/** The types of values that the schema of a tool's argument lets through; undefined where it does not say. */
+/** The types that the schema of a tool's argument allows; undefined if it does not restrict them. */
 export function argumentTypes(tool: CallableTool | undefined, key: string): ReadonlySet<string> | undefined {
   const root = tool?.parameters;
   if (!isSchema(root)) return undefined;
@@ -30,7 +30,7 @@ export function argumentTypes(tool: CallableTool | undefined, key: string): Read
 /** One argument of a tool, as the tool's JSON schema declares it. */
 export interface Argument {
   readonly name: string;
-  /** A schema of its own: what it refers to goes with it. */
+  /** A self-contained schema, with its referenced definitions. */
   readonly schema: unknown;
   readonly required: boolean;
   readonly types: ReadonlySet<string> | undefined;
@@ -53,7 +53,7 @@ export function argumentsOf(tool: CallableTool): Argument[] {
   }));
 }
 
-/** Circles of references end here. */
+/** The most references that are followed, which ends cycles. */
 const DEEPEST = 20;
 
 function typesOf(schema: unknown, root: Schema, depth: number): ReadonlySet<string> | undefined {
@@ -108,14 +108,14 @@ function typeOf(value: unknown): string {
   return typeof value;
 }
 
-/** Whether a value can be nothing but a string, so that its text need not be whole to be handed on. */
+/** Whether a value must be a string, so that its text can be streamed before it is complete. */
 export function isStringAlone(types: ReadonlySet<string> | undefined): boolean {
   return types?.size === 1 && types.has('string');
 }
 
 /**
- * The JSON of an argument's text. It is what the text says, read as JSON or as Python, where the schema lets that type through; a text
- * that says nothing of the kind is a string.
+ * The JSON of an argument's text. The text is parsed as JSON or as Python if the schema allows the type; a text
+ * that is neither is a string.
  */
 export function typedValue(text: string, types: ReadonlySet<string> | undefined): string {
   if (isStringAlone(types)) return JSON.stringify(text);
@@ -129,14 +129,14 @@ export function typedValue(text: string, types: ReadonlySet<string> | undefined)
   return types.has('string') || type === 'string' ? JSON.stringify(text) : json;
 }
 
-/** The JSON of a text that is one value and nothing else. */
+/** The JSON of a text that is exactly one value. */
 function valueIn(text: string): string | undefined {
   const word = /^(?:true|false|null|none)$/i.exec(text)?.[0].toLowerCase();
   if (word) return word === 'none' ? 'null' : word;
-  // Whatever else is no number, no string and no brackets is a text.
+  // A word that is not a number, a string or a bracket is a text.
   if (!/^(?:["'{[(]|[-+.]?\d)/.test(text)) return undefined;
   const chars = new Characters();
-  // A value that ends with the text could go on: behind a line break it cannot.
+  // A value at the end of the text might continue; a line break ends it.
   chars.add(`${text}\n`);
   chars.end();
   const step = wholeLiteral(chars).next();

@@ -1,4 +1,4 @@
-/** What stands behind a dot and in brackets. Attributes come from tables of methods, so nothing of JavaScript is among them. */
+/** Attribute and element access. Attributes come from tables of methods, so JavaScript's properties cannot be reached. */
 import { spend } from './budget.js';
 import { characterAt, countCharacters } from './characters.js';
 import { COLLECTION_METHODS, FORBIDDEN } from './collection-methods.js';
@@ -33,7 +33,7 @@ export function itemOf(value: Value, key: Value): Value {
   return orElse(elementAt(value, key), () => orElse(named(), () => absent(value, key)));
 }
 
-/** An attribute or method alone; undefined where there is none. */
+/** An attribute or method only; undefined if there is none. */
 export function ownAttribute(value: Value, name: string): Value | undefined {
   const type = typeOf(value);
   const method = typeof value === 'string' ? TEXT_METHODS.get(name) : COLLECTION_METHODS.get(type)?.get(name);

@@ -15,7 +15,7 @@ import {
   type Value,
 } from './values.js';
 
-/** Python writes no longer ones, and longer ones would let a single operation take seconds. */
+/** The most digits of an int: Python prints no longer ones, and a single operation on longer ones could take seconds. */
 const LARGEST = 10n ** 4300n;
 
 /** Throws for an int of more than 4,300 digits. */
@@ -25,21 +25,21 @@ export function bounded(value: bigint): bigint {
   return value;
 }
 
-/** An int as a float. Throws where it is too large. */
+/** An int as a float. Throws if it is too large. */
 export function floatOf(value: bigint | number): number {
   const float = Number(value);
   if (typeof value === 'bigint' && !Number.isFinite(float)) throw failed('int too large to convert to float');
   return float;
 }
 
-/** Jinja's operators of two numbers; `//` rounds down, and `%` has the sign of the divisor, as in Python. */
+/** Jinja's binary operators; `//` rounds down, and `%` has the sign of the divisor, as in Python. */
 export type BinaryOperator = '+' | '-' | '*' | '/' | '//' | '%' | '**';
 
 interface Rule {
   /** On two ints. */
   readonly ints: (a: bigint, b: bigint) => bigint | number;
   readonly floats: (a: number, b: number) => number;
-  /** On other kinds; undefined for those that it does not take. */
+  /** On other types; undefined for unsupported types. */
   readonly others?: (a: Value, b: Value) => Value | undefined;
 }
 
@@ -71,9 +71,9 @@ const RULES: Readonly<Record<BinaryOperator, Rule>> = {
   '**': { ints: integerPower, floats: floatPower },
 };
 
-/** Throws what Python throws for operands that do not fit together. */
+/** Throws Python's error for unsupported operand types. */
 export function binary(operator: BinaryOperator, a: Value, b: Value): Value {
-  // A text on the left of % is a format for whatever stands on the right.
+  // A text on the left of % is a format for the right operand.
   if (operator === '%' && typeof a === 'string') return percentFormat(a, b);
   const { ints, floats, others } = RULES[operator];
   const [left, right] = [integerOf(a), integerOf(b)];
@@ -160,7 +160,7 @@ function repeatedItems(items: readonly Value[], often: number): Value[] {
   return all;
 }
 
-/** `-value` as Python computes it; booleans count as integers. Throws `TemplateError` for what is no number. */
+/** `-value` as Python computes it; booleans count as integers. Throws `TemplateError` for a value that is not a number. */
 export function negative(value: Value): Value {
   const integer = integerOf(value);
   if (integer !== undefined) return -integer;
@@ -170,7 +170,7 @@ export function negative(value: Value): Value {
     : failed(`bad operand type for unary -: '${typeOf(value)}'`);
 }
 
-/** `+value` as Python computes it; booleans become integers. Throws `TemplateError` for what is no number. */
+/** `+value` as Python computes it; booleans become integers. Throws `TemplateError` for a value that is not a number. */
 export function positive(value: Value): Value {
   const integer = integerOf(value);
   if (integer !== undefined || typeof value === 'number') return integer ?? value;
@@ -179,7 +179,7 @@ export function positive(value: Value): Value {
     : failed(`bad operand type for unary +: '${typeOf(value)}'`);
 }
 
-/** What `~` does. */
+/** The operator `~`: concatenation as texts. */
 export function concatenation(values: readonly Value[]): string {
   let all = '';
   for (const value of values) {
@@ -190,7 +190,7 @@ export function concatenation(values: readonly Value[]): string {
   return all;
 }
 
-/** What stands at the places of a slice. Throws for a value that has no places. */
+/** The elements of a slice. Throws for a value that cannot be indexed. */
 export function sliced(value: Value, start: Value, stop: Value, step: Value): Value {
   if (value instanceof Undefined) throw failed(value.reason);
   if (!(typeof value === 'string' || isList(value) || value instanceof Tuple || value instanceof Range)) {

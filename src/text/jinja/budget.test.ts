@@ -1,4 +1,4 @@
-/** Templates that do harm: each ends in a typed error after a bounded number of steps, and nothing of JavaScript is in reach. */
+/** Malicious templates: each ends in a typed error after a bounded number of steps, and cannot reach JavaScript objects. */
 import { describe, expect, test } from 'vitest';
 import { TEMPLATE_LIMITS, Template, TemplateError, type TemplateLimits } from './index.js';
 
@@ -14,15 +14,15 @@ function failure(source: string, limits: Partial<TemplateLimits> = {}): Template
 
 const render = (source: string): string => new Template(source).render([{}], TEMPLATE_LIMITS);
 
-/** A value that grows `times` over. */
+/** A template that makes a value grow `times` times. */
 const grown = (first: string, sum: string, times: number, use: string): string =>
   `{% set ns = namespace(v=${first}) %}{% for i in range(${times}) %}{% set ns.v = ${sum} %}{% endfor %}${use}`;
 
-/** What is done very often. */
+/** A template with an operation that is repeated very often. */
 const often = (what: string, before = ''): string =>
   `${before}{% for i in range(99999) %}{% for j in range(99999) %}${what}{% endfor %}{% endfor %}`;
 
-describe('work that hardly ever ends', () => {
+describe('excessive work', () => {
   test.each([
     ['loops', often('')],
     ['assignments', often('{% set x = i * j + 1 %}')],
@@ -81,7 +81,7 @@ describe('work that hardly ever ends', () => {
     expect(failure(source).failure).toBe('steps');
   });
 
-  test('a rendering has the steps that it is given', () => {
+  test('a rendering has the given number of steps', () => {
     const counting = '{% for i in range(1000) %}{{ i }}{% endfor %}';
     expect(failure(counting, { steps: 1000 })).toMatchObject({
       failure: 'steps',
@@ -91,7 +91,7 @@ describe('work that hardly ever ends', () => {
   });
 });
 
-describe('texts without measure', () => {
+describe('excessive texts', () => {
   test.each([
     ["{{ 'a' * 10**9 }}"],
     ["{{ 10**30 * 'a' }}"],
@@ -117,7 +117,7 @@ describe('texts without measure', () => {
     expect(['length', 'steps']).toContain(failure(source).failure);
   });
 
-  test('as long as is allowed', () => {
+  test('a text of the maximum length is allowed', () => {
     expect(render("{{ 'a' * 2**20 }}").length).toBe(2 ** 20);
     expect(failure("{{ 'a' * 11 }}", { length: 10 })).toMatchObject({
       failure: 'length',
@@ -126,7 +126,7 @@ describe('texts without measure', () => {
   });
 });
 
-describe('what is too deep or too large', () => {
+describe('excessive depth and size', () => {
   test.each([
     ['{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}'],
     ['{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}'],
@@ -157,7 +157,7 @@ describe('what is too deep or too large', () => {
   });
 });
 
-test("nothing of JavaScript's is in reach", () => {
+test('JavaScript objects cannot be reached', () => {
   const insides = [
     'd.constructor',
     "d['__proto__']",
@@ -183,7 +183,7 @@ test("nothing of JavaScript's is in reach", () => {
   expect(render(before + probes.join('|'))).toBe(insides.map(() => 'False').join('|'));
   expect(failure("{{ ''.constructor.constructor('return process')() }}").failure).toBe('failed');
   expect(failure("{{ '{0.constructor.constructor}'.format('') }}").failure).toBe('failed');
-  // What a namespace or a dict is given under such a name is an entry like any other.
+  // In a namespace or a dict, such a name is an ordinary entry.
   expect(
     render(
       "{{ {'__proto__': 1} }} {{ namespace(constructor=2).constructor }} {{ {'__proto__': 3}['__proto__'] }}",

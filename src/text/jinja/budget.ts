@@ -1,33 +1,33 @@
 /**
- * What a rendering may use. A template is a program from outside: it may loop without end, or build a text that fills the
- * memory. So every evaluated node, every element and every 32 characters that an operation reads or makes count as a step,
- * slower work as several, and no text may be longer than the limit. Steps, unlike seconds, are the same on every machine.
+ * Limits of a rendering. A template is an untrusted program: it may loop endlessly, or build a text that fills the
+ * memory. Therefore every evaluated node, every element and every 32 characters that an operation reads or writes count as a step,
+ * slow operations as several, and the length of texts is limited. Steps, unlike seconds, are the same on every machine.
  *
- * Rendering is synchronous, so the budget of the rendering in progress is a variable of this module: operators and filters
- * spend from it without handing it on.
+ * Rendering is synchronous, so the budget of the current rendering is a variable of this module, which operators and filters
+ * can use without passing it on.
  */
 import { TemplateError } from './errors.js';
 
-/** What a rendering may use before it ends with a `TemplateError`. */
+/** The limits beyond which a rendering ends with a `TemplateError`. */
 export interface TemplateLimits {
-  /** Steps that a rendering may take: some 10 million a second. */
+  /** The most steps; about 10 million take a second. */
   readonly steps: number;
-  /** Characters (UTF-16 units) of the result, and of every text on the way. */
+  /** The most characters (UTF-16 units) of the result and of every intermediate text. */
   readonly length: number;
 }
 
-/** Far above what conversations need, and a fraction of a second of work. */
+/** Limits far above what conversations need, yet a fraction of a second of work. */
 export const TEMPLATE_LIMITS: TemplateLimits = { steps: 2_000_000, length: 2 ** 24 };
 
-/** Macros, recursive loops and nested values may stand so deep inside one another; Python's own stack allows about as many. */
+/** The deepest nesting of macros, recursive loops and values, about that of Python's stack. */
 const DEEPEST = 200;
 
-// Without a bound while nothing is rendered.
+// Unlimited while nothing is rendered.
 let limits = TEMPLATE_LIMITS;
 let left = Infinity;
 let depth = 0;
 
-/** Runs `work` with a budget of its own. Throws `TemplateError` when that is used up. */
+/** Runs `work` with a new budget. Throws `TemplateError` when it is used up. */
 export function within<T>(allowed: TemplateLimits, work: () => T): T {
   const outer = { limits, left, depth };
   limits = allowed;
@@ -46,7 +46,7 @@ export function spend(steps = 1): void {
   if (left < 0) throw new TemplateError('steps', `more than ${limits.steps} steps`);
 }
 
-/** For a text of so many characters that is read or made; `weight` times where each takes a while. */
+/** Counts the steps of a text that is read or written; `weight` is the cost per character. */
 export function spendText(length: number, weight = 1): void {
   checkLength(length);
   spend((length * weight) / 32);
@@ -54,17 +54,17 @@ export function spendText(length: number, weight = 1): void {
 
 const LARGE = 1n << 256n;
 
-/** For computing or writing an int, which takes a while where it has thousands of digits. */
+/** Counts the steps of computing or printing an int, which may have thousands of digits. */
 export function spendInteger(value: bigint): void {
   if (value > LARGE || value < -LARGE) spend(2000);
 }
 
-/** For a text that two others are joined to: the engine copies them when it is read, which is then counted. */
+/** Checks the length of a concatenated text; the engine copies the parts only when it is read, which is counted then. */
 export function checkLength(length: number): void {
   if (length > limits.length) throw new TemplateError('length', `a text of ${length} characters`);
 }
 
-/** Runs what may contain itself: a call, or a value inside a value. */
+/** Runs recursive work with a limit of the depth: a call, or a nested value. */
 export function nested<T>(work: () => T): T {
   if (depth >= DEEPEST) throw new TemplateError('failed', `it is nested more than ${DEEPEST} deep`);
   depth++;

@@ -1,4 +1,4 @@
-/** Texts as Python sees them: as code points, where JavaScript's are UTF-16 units. */
+/** Python's texts are code points, JavaScript's are UTF-16 units. */
 import { spend, spendText } from './budget.js';
 
 const SURROGATE = /[\ud800-\udfff]/;
@@ -6,7 +6,7 @@ const SURROGATE = /[\ud800-\udfff]/;
 const isHigh = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;
 const isLow = (unit: number): boolean => unit >= 0xdc00 && unit < 0xe000;
 
-/** What Python takes for white space, as a class of regular expressions. */
+/** Python's white space as a character class. */
 export const BLANKS = String.raw`[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]`;
 const BLANK = new RegExp(BLANKS);
 
@@ -23,7 +23,7 @@ function isPlain(text: string): boolean {
   return !SURROGATE.test(text);
 }
 
-/** Where the character at an index begins, in units; the text's length for one behind its end. */
+/** The offset in units of the character at an index; the text's length for an index after its end. */
 export function unitIndex(text: string, index: number): number {
   if (isPlain(text)) return Math.min(index, text.length);
   spendText(text.length);
@@ -32,11 +32,11 @@ export function unitIndex(text: string, index: number): number {
   return unit;
 }
 
-/** How many units the character at a unit has. */
+/** The number of units of the character at an offset. */
 const lengthAt = (text: string, unit: number): number =>
   isHigh(text.charCodeAt(unit)) && isLow(text.charCodeAt(unit + 1)) ? 2 : 1;
 
-/** How many code points a text has, which is Python's `len`. */
+/** The number of code points, Python's `len`. */
 export function countCharacters(text: string): number {
   return characterIndex(text, text.length);
 }
@@ -57,14 +57,14 @@ export function characters(text: string): string | readonly string[] {
   return Array.from(text);
 }
 
-/** The character at an index; undefined behind the text's ends. */
+/** The character at an index; undefined outside the text. */
 export function characterAt(text: string, index: number): string | undefined {
   if (index < 0) return undefined;
   const unit = unitIndex(text, index);
   return unit < text.length ? text.slice(unit, unit + lengthAt(text, unit)) : undefined;
 }
 
-/** The characters from `start` up to `stop`, which lie within the text. */
+/** The characters from `start` to `stop`, which must be within the text. */
 export function substring(text: string, start: number, stop: number): string {
   return text.slice(unitIndex(text, start), unitIndex(text, stop));
 }
@@ -75,7 +75,7 @@ export function reversed(text: string): string {
   return Array.from(text).reverse().join('');
 }
 
-/** As Python orders texts: by code points. JavaScript's order by units differs from it above U+D800. */
+/** Compares texts by code points, like Python. JavaScript's order by units differs above U+D800. */
 export function compareTexts(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   spendText(length, 2);
@@ -87,30 +87,30 @@ export function compareTexts(a: string, b: string): number {
   return rank(a.charCodeAt(at)) - rank(b.charCodeAt(at));
 }
 
-/** Surrogates, of which the characters above U+FFFF consist, come behind all others. */
+/** Surrogates, of which characters above U+FFFF consist, are ordered after all others. */
 const rank = (unit: number): number => (isHigh(unit) || isLow(unit) ? unit + 0x10000 : unit);
 
-/** Where `word` begins in `text`, in units, from the unit `from` on; -1 where it does not. */
+/** The first offset of `word` in `text` from `from` on, in units; -1 if there is none. */
 export function indexOfText(text: string, word: string, from = 0): number {
   spendSearch(text.length - from, word.length);
   return placeOf(text, word, from);
 }
 
-/** Where `word` begins last in `text`, in units; -1 where it does not. */
+/** The last offset of `word` in `text`, in units; -1 if there is none. */
 export function lastIndexOfText(text: string, word: string): number {
   spendSearch(text.length, word.length);
   return lastPlaceOf(text, word, text.length);
 }
 
-/** A search may look at each of the first characters of a word at every place. */
+/** The number of first characters of a word that a search may compare at every position. */
 const HEAD = 64;
 
-/** For searching a text once, however many places are found. */
+/** The cost of searching a text once, for any number of matches. */
 export function spendSearch(length: number, word: number): void {
   spendText(Math.max(0, length), 1 + Math.min(word, HEAD) / 8);
 }
 
-/** As `indexOf`. The rest of a long word is compared, and counted, only where its first characters were found. */
+/** Like `indexOf`. The rest of a long word is compared, and counted, only where its first characters match. */
 export function placeOf(text: string, word: string, from: number): number {
   const head = word.slice(0, HEAD);
   let at = text.indexOf(head, from);
@@ -118,7 +118,7 @@ export function placeOf(text: string, word: string, from: number): number {
   return at;
 }
 
-/** As `lastIndexOf`. */
+/** Like `lastIndexOf`. */
 export function lastPlaceOf(text: string, word: string, from: number): number {
   const head = word.slice(0, HEAD);
   let at = text.lastIndexOf(head, from);
@@ -151,7 +151,7 @@ export function linesOf(text: string, keepEnds = false): string[] {
   return lines;
 }
 
-/** Without the characters at its ends that are in `drop`, or without white space. */
+/** Strips the characters in `drop`, or white space, from both ends. */
 export function stripped(text: string, drop: string | null, sides: 'both' | 'left' | 'right'): string {
   spendText(text.length);
   const given = drop === null ? undefined : new Set(drop);
@@ -171,14 +171,14 @@ export function stripped(text: string, drop: string | null, sides: 'both' | 'lef
   return text.slice(start, end);
 }
 
-/** The text so often over. Throws `TemplateError` where that would be too long. */
+/** Repeats a text. Throws `TemplateError` if the result would be too long. */
 export function repeated(text: string, times: number): string {
   if (text === '' || times <= 0) return '';
   spendText(text.length * times);
   return text.repeat(times);
 }
 
-/** Parts in one text, with `separator` between them. */
+/** Joins parts with `separator`. */
 export function joined(parts: readonly string[], separator = ''): string {
   let length = Math.max(0, parts.length - 1) * separator.length;
   for (const part of parts) length += part.length;

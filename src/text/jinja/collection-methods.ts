@@ -51,7 +51,7 @@ function bitLength(self: bigint): bigint {
   return self === 0n ? 0n : BigInt((self < 0n ? -self : self).toString(2).length);
 }
 
-/** What exists in Python and may not be used in a template. */
+/** Methods of Python that a template must not use. */
 export const FORBIDDEN: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['list', new Set(['append', 'clear', 'pop', 'reverse', 'insert', 'sort', 'extend', 'remove'])],
   ['dict', new Set(['clear', 'pop', 'popitem', 'setdefault', 'update'])],

@@ -4,7 +4,7 @@ import { compareTexts, indexOfText } from './characters.js';
 import { failed } from './errors.js';
 import { Dict, elements, isList, Range, Tuple, typeOf, Undefined, type Value } from './values.js';
 
-/** A number, with bools among them; undefined for what is none. */
+/** The value of a number or a bool; undefined for other types. */
 function numeric(value: Value): bigint | number | undefined {
   if (typeof value === 'boolean') return BigInt(value);
   return typeof value === 'bigint' || typeof value === 'number' ? value : undefined;
@@ -42,7 +42,7 @@ function sequence(value: Value): readonly Value[] | undefined {
   return value instanceof Range ? Array.from(elements(value)) : undefined;
 }
 
-/** Below 0, 0 or above 0, or NaN where neither is the smaller one. Throws for values without an order. */
+/** Below 0, 0 or above 0, or NaN if they are unordered. Throws for values without an order. */
 export function order(a: Value, b: Value, operator = '<'): number {
   spend();
   const [left, right] = [numeric(a), numeric(b)];
@@ -64,7 +64,7 @@ export function order(a: Value, b: Value, operator = '<'): number {
   });
 }
 
-/** Whether `container` has `value` in it: a text as a part of it, a dict as a key. */
+/** Python's `value in container`: a substring, an element, or a key of a dict. */
 export function contains(container: Value, value: Value): boolean {
   if (typeof container === 'string') {
     if (typeof value === 'string') return indexOfText(container, value) >= 0;
@@ -80,7 +80,7 @@ function iterated(container: Value): Iterable<Value> {
   throw failed(`argument of type '${typeOf(container)}' is not iterable`);
 }
 
-/** Sorted from the smallest on; what is equal keeps its order, also in reverse. */
+/** A stable sort in ascending order, stable also in reverse. */
 export function sorted<T>(items: readonly T[], key: (item: T) => Value, reverse: boolean): T[] {
   const keyed = items.map((item) => ({ item, key: key(item) }));
   keyed.sort((a, b) => (reverse ? order(b.key, a.key) : order(a.key, b.key)) || 0);

@@ -1,9 +1,9 @@
-/** Data of JavaScript as a template's values. */
+/** Converts JavaScript data to a template's values. */
 import { Dict, type Value } from './values.js';
 
 /**
- * Data as a template's values. In objects a number without a fraction is an int; in maps, as `readExactJson` gives them,
- * bigints are ints and numbers are floats. Undefined members are absent. Throws `TypeError` for what is no data.
+ * Converts data to a template's values. In objects, a number without a fraction is an int; in maps from `readExactJson`,
+ * bigints are ints and numbers are floats. Undefined members are omitted. Throws `TypeError` for values that are not plain data.
  */
 export function valueFrom(data: unknown, inMap = false): Value {
   switch (typeof data) {
@@ -23,7 +23,7 @@ export function valueFrom(data: unknown, inMap = false): Value {
   return dictFrom(data);
 }
 
-/** An object or a map as a dict. */
+/** Converts an object or a map to a dict. */
 export function dictFrom(data: object): Dict {
   const isMap = data instanceof Map;
   const entries: Iterable<[unknown, unknown]> = isMap ? data : Object.entries(data);

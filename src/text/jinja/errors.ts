@@ -1,17 +1,17 @@
-/** Why a template gave no text. */
+/** The reasons why a template fails. */
 export type TemplateFailure =
-  /** It cannot be parsed. */
+  /** A syntax error. */
   | 'syntax'
   /** It called `raise_exception`. */
   | 'raised'
-  /** It did what Python or Jinja refuses, such as adding a text to a number. */
+  /** A runtime error of Python or Jinja, such as adding a text to a number. */
   | 'failed'
-  /** It would not end within its steps. */
+  /** It exceeded the steps. */
   | 'steps'
-  /** It made a text that is too long. */
+  /** It exceeded the length of texts. */
   | 'length';
 
-/** A template cannot be parsed or rendered; `failure` says in which way. */
+/** The error of a template that cannot be parsed or rendered; `failure` is the reason. */
 export class TemplateError extends Error {
   constructor(
     readonly failure: TemplateFailure,
@@ -22,7 +22,7 @@ export class TemplateError extends Error {
   }
 }
 
-/** What Python would raise as a TypeError, a ValueError and the like, in its words. */
+/** An error that Python would raise as TypeError, ValueError or similar, with its message. */
 export function failed(message: string): TemplateError {
   return new TemplateError('failed', message);
 }

@@ -22,7 +22,7 @@ import {
   type Value,
 } from './values.js';
 
-/** The value of an expression. A name that is not defined becomes `Undefined`, which fails where it is used. Throws `TemplateError`. */
+/** The value of an expression. A name that is not defined becomes `Undefined`, which fails when it is used. Throws `TemplateError`. */
 export function evaluate(expression: Expression, scope: Scope): Value {
   spend();
   switch (expression.kind) {
@@ -119,7 +119,7 @@ function holds(operator: ComparisonOperator, left: Value, right: Value): boolean
   }
 }
 
-/** Calls a value. Throws where that cannot be called. */
+/** Calls a value. Throws if it cannot be called. */
 export function call(callee: Value, given: Arguments): Value {
   spend();
   if (callee instanceof Undefined) throw failed(callee.reason);
@@ -146,7 +146,7 @@ export function argumentsOf({ positional, named, rest, restNamed }: CallArgument
   return { positional: values, named: names };
 }
 
-/** Filters one behind the other; the first of a block's gets `text`. */
+/** Applies a chain of filters; the first filter of a block gets `text`. */
 export function applyFilter(filter: Expression, text: string | undefined, scope: Scope): Value {
   if (filter.kind !== 'filter') return evaluate(filter, scope);
   const { value, name, given } = filter;

@@ -1,4 +1,4 @@
-/** What the statements of a template write. */
+/** Executes the statements of a template. */
 import { checkLength, spend } from './budget.js';
 import { failed } from './errors.js';
 import { applyFilter, argumentsOf, call, evaluate } from './evaluate.js';
@@ -8,10 +8,10 @@ import type { Scope } from './scope.js';
 import type { Loop, Statement, Target } from './syntax.js';
 import { elements, GeneratorObject, isTrue, Namespace, textOf, type Value } from './values.js';
 
-/** How a body ended: at its end, or at a `break` or `continue` of the loop around it. */
+/** How a body ended: at its end, or at a `break` or `continue` of the enclosing loop. */
 type Ending = 'end' | 'break' | 'continue';
 
-/** The text that a body writes. */
+/** Executes a body; returns its text. */
 export function written(body: readonly Statement[], scope: Scope): string {
   const out = new Writer();
   run(body, scope, out);
@@ -62,7 +62,7 @@ function execute(statement: Statement, scope: Scope, out: Writer): Ending {
     }
     case 'with': {
       const inner = scope.inner();
-      // Each value is evaluated outside: the assignments do not see one another.
+      // Each value is evaluated in the outer scope: the assignments do not see one another.
       for (const [target, value] of statement.assignments) assign(target, evaluate(value, scope), inner);
       return run(statement.body, inner, out);
     }
@@ -109,7 +109,7 @@ function loop(definition: Loop, over: Value, depth: number, scope: Scope, out: W
     assign(target, next.value, inner);
     if (run(body, inner, out) === 'break') break;
   }
-  // A `break` or `continue` there belongs to the loop around this one.
+  // A `break` or `continue` there belongs to the enclosing loop.
   return isEmpty ? run(otherwise, scope.inner(), out) : 'end';
 }
 

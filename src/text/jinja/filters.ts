@@ -1,4 +1,4 @@
-/** What may stand behind `|`, but for those on sequences (see sequence-filters.ts). */
+/** The filters, except those on sequences (see sequence-filters.ts). */
 import { ownAttribute } from './access.js';
 import { binary, bounded, floatOf } from './arithmetic.js';
 import { spend, spendInteger, spendText } from './budget.js';
@@ -25,7 +25,7 @@ import {
   type Value,
 } from './values.js';
 
-/** A filter that goes over a whole text; `weight` says how slowly. */
+/** A filter that processes a whole text; `weight` is its cost per character. */
 const onText = (name: string, weight: number, change: (text: string) => string): Native =>
   native(name, 's', (value: Value) => {
     const text = textOf(value);
@@ -33,7 +33,7 @@ const onText = (name: string, weight: number, change: (text: string) => string):
     return change(text);
   });
 
-/** As Python's `int` reads a text; undefined for what it does not read. */
+/** Parses a text like Python's `int`; undefined if it is invalid. */
 function readInteger(text: string, base: number): bigint | undefined {
   const match = /^([-+]?)(0[xXoObB])?([0-9a-zA-Z_]+)$/.exec(stripped(text, null, 'both'));
   if (!match) return undefined;
@@ -62,7 +62,7 @@ function readDigits(sign: string, digits: string, base: number): bigint | undefi
   return sign === '-' ? -value : value;
 }
 
-/** As Python's `float` reads a text; undefined for what it does not read. */
+/** Parses a text like Python's `float`; undefined if it is invalid. */
 function readFloat(text: string): number | undefined {
   const plain = stripped(text, null, 'both').toLowerCase();
   const named = /^([-+]?)(inf|infinity|nan)$/.exec(plain);
@@ -112,7 +112,7 @@ const HTML = new Map([
 
 const escapedHtml = (text: string): string => joined([text.replace(/[&<>'"]/g, (sign) => HTML.get(sign)!)]);
 
-/** Without what stands from each `open` to the next `close`. */
+/** Removes each part from `open` to the next `close`. */
 function without(text: string, open: string, close: string): string {
   const kept: string[] = [];
   let at = 0;
@@ -184,7 +184,7 @@ function wrapped(
 
 const isBlankChunk = (chunk: string): boolean => chunk !== '' && isBlank(chunk);
 
-/** The lines of a paragraph: words with the white space before them, which goes where a line begins or ends with it. */
+/** The lines of a paragraph: words with the white space before them, which is dropped at the start and end of a line. */
 function wrappedLine(line: string, width: number, breakLong: boolean, onHyphens: boolean): string[] {
   const pattern = onHyphens
     ? /\s+|[^\s-]*[\p{L}\p{N}]-(?=\p{L})|[^\s]+?(?=[\p{L}\p{N}]-\p{L}|\s|$)|[^\s]+/gu
@@ -376,14 +376,14 @@ export const FILTERS: ReadonlyMap<string, Native> = byName([
 /** Jinja's tests by name, for `value is name`. */
 export const TESTS: ReadonlyMap<string, Native> = makeTests(FILTERS);
 
-/** Throws where there is none. */
+/** Throws if there is none of this name. */
 export function filterNamed(name: string): Native {
   const found = FILTERS.get(name);
   if (!found) throw failed(`No filter named '${name}'.`);
   return found;
 }
 
-/** Throws where there is none. */
+/** Throws if there is none of this name. */
 export function testNamed(name: string): Native {
   const found = TESTS.get(name);
   if (!found) throw failed(`No test named '${name}'.`);

@@ -1,4 +1,4 @@
-/** What every template can name: Jinja's globals, and those that `transformers` adds. */
+/** The globals of templates: Jinja's, and those of `transformers`. */
 import { spend } from './budget.js';
 import { failed, TemplateError } from './errors.js';
 import { type Native, NativeFunction, native } from './native.js';
@@ -16,7 +16,7 @@ import {
   type Value,
 } from './values.js';
 
-/** Gives its items in turn, over and over. */
+/** Jinja's `cycler`: returns its items in turn. */
 class Cycler extends PythonObject {
   readonly type = 'Cycler';
   #at = 0;
@@ -44,7 +44,7 @@ class Cycler extends PythonObject {
   }
 }
 
-/** Gives nothing at the first call, and its separator from then on. */
+/** Jinja's `joiner`: returns an empty text at the first call, and its separator afterwards. */
 class Joiner extends PythonObject {
   readonly type = 'Joiner';
   #isUsed = false;
@@ -105,7 +105,7 @@ const FUNCTIONS: readonly Native[] = [
   native('strftime_now', 'format', (format: Value) => strftime(new Date(), textOf(format))),
 ];
 
-/** By name. */
+/** The globals by name. */
 export const GLOBALS: ReadonlyMap<string, Value> = new Map(
   FUNCTIONS.map((entry) => [entry.name, new NativeFunction(entry)]),
 );

@@ -1,11 +1,11 @@
 /**
  * Jinja for chat templates, as `transformers` sets it up in Python: the immutable sandbox, `trim_blocks` and
- * `lstrip_blocks`, `break` and `continue`, its own `tojson`, `raise_exception` and `strftime_now`. Prompts must come out
- * to the letter as the model was trained on them, so values are Python's (see values.ts), and a table of snippets holds
- * the results against Jinja's own.
+ * `lstrip_blocks`, `break` and `continue`, its own `tojson`, `raise_exception` and `strftime_now`. Prompts must match the
+ * training format exactly, so values behave like Python's (see values.ts), and a table of snippets compares the results with
+ * Jinja's own.
  *
  * The interpreter is our own: `@huggingface/jinja` computes with JavaScript's values, so that None, 1.0 and large integers
- * print otherwise, and has no measure of its work, so that an untrusted template needs a process to be stopped in.
+ * print differently, and it has no limit of its work, so an untrusted template would need a separate process.
  */
 import { type TemplateLimits, within } from './budget.js';
 import { dictFrom } from './data.js';
@@ -29,9 +29,9 @@ export class Template {
   }
 
   /**
-   * The text for these variables: objects, or maps as `readExactJson` gives them, the later ones before the earlier ones.
-   * Throws `TemplateError` when the template fails, refuses or uses up its limits; `TypeError` for variables that are no
-   * data.
+   * Renders the template with these variables: objects, or maps from `readExactJson`; earlier ones override later ones.
+   * Throws `TemplateError` when the template fails, refuses or exceeds its limits; `TypeError` for variables that are not
+   * plain data.
    */
   render(variables: readonly Variables[], limits: TemplateLimits): string {
     const values = variables.flatMap((some) => Array.from(dictFrom(some).entries()) as [string, Value][]);
@@ -42,7 +42,7 @@ export class Template {
 /** The variables of a template by name. */
 export type Variables = Readonly<Record<string, unknown>> | ReadonlyMap<string, unknown>;
 
-/** An expression of many operators is as deep as they are many, and may fill the stack. */
+/** The nesting of an expression grows with its operators and may overflow the stack. */
 function withStack<T>(work: () => T): T {
   try {
     return work();

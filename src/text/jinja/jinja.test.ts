@@ -1,4 +1,4 @@
-/** Snippets against what Jinja 3.1 makes of them: `test/fixtures/jinja/results.json`, which a script beside it writes. */
+/** Snippets compared with the results of Jinja 3.1 in `test/fixtures/jinja/results.json`, which a script beside it writes. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readExactJson } from '../exact-json.js';
@@ -28,7 +28,7 @@ function rendered(template: string, values: string): string | TemplateError {
   }
 }
 
-/** The failure that an error of Jinja's is here. */
+/** The `failure` that corresponds to an error of Jinja. */
 function failureOf(error: string): string {
   if (error.startsWith('TemplateSyntaxError')) return 'syntax';
   return error.startsWith('TemplateError') ? 'raised' : 'failed';

@@ -1,13 +1,13 @@
 /**
- * A template as tokens, with white space taken away as Jinja does it when `trim_blocks` and `lstrip_blocks` are set, as
- * `transformers` sets them: the line end behind a block goes, and so do the blanks between a line's beginning and a block.
- * All line ends become \n, and one at the template's end goes. Each character is looked at a bounded number of times.
+ * Tokens of a template, with white space removed as in Jinja with `trim_blocks` and `lstrip_blocks`, the settings of
+ * `transformers`: the line end after a block is removed, and so are the blanks between the start of a line and a block.
+ * All line ends become \n, and one at the template's end is removed. The scan takes linear time.
  */
 import { bounded } from './arithmetic.js';
 import { BLANKS, isBlank } from './characters.js';
 import { TemplateError } from './errors.js';
 
-/** What a token of a template is; `data` is the text outside of tags. */
+/** The kinds of tokens; `data` is text outside of tags. */
 export type TokenKind =
   | 'data'
   | 'block_begin'
@@ -43,7 +43,7 @@ const RAW_END = new RegExp(`\\{%([-+]?)${BLANKS}*endraw${BLANKS}*(?:\\+%\\}|-%\\
 const TAG = /\{([{%#])([-+]?)/g;
 const CLOSING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}' };
 
-/** Throws `TemplateError` for a text that is no template. */
+/** Splits a template into tokens. Throws `TemplateError` for an invalid template. */
 export function tokenize(template: string): Token[] {
   return new Lexer(template.replace(/\r\n?/g, '\n').replace(/\n$/, '')).tokens();
 }
@@ -52,9 +52,9 @@ class Lexer {
   readonly #tokens: Token[] = [];
   #at = 0;
   #line = 1;
-  /** Where the line numbers are counted up to. */
+  /** The position up to which lines have been counted. */
   #counted = 0;
-  /** Whether what was read last ended a line. */
+  /** Whether the last token ended a line. */
   #startsLine = true;
 
   constructor(private readonly source: string) {}
@@ -141,7 +141,7 @@ class Lexer {
 
   #tag(kind: 'block' | 'variable'): void {
     const ending = kind === 'block' ? BLOCK_END : VARIABLE_END;
-    // Brackets that are open; within them nothing ends the tag.
+    // The open brackets, inside which a tag cannot end.
     const open: string[] = [];
     this.#push(`${kind}_begin`, '');
     for (;;) {
@@ -217,7 +217,7 @@ const EXPRESSION_TOKENS: readonly (readonly [TokenKind, RegExp])[] = [
   ['operator', OPERATOR],
 ];
 
-// The letters of hexadecimal escapes have a case; their digits have none.
+// The letters of escapes are case-sensitive; hexadecimal digits are not.
 const ESCAPE = /\\(?:([0-7]{1,3})|x([\dA-Fa-f]{2})|u([\dA-Fa-f]{4})|U([\dA-Fa-f]{8})|(.))/gs;
 
 const ESCAPES = new Map([

@@ -1,7 +1,7 @@
-/** How Python writes floats and quotes texts. */
+/** Python's `repr` of floats and texts. */
 import { spend, spendText } from './budget.js';
 
-/** A float: the fewest digits that give it back, at least one behind the point, an exponent from 1e16 and below 1e-4. */
+/** A float: the fewest digits that determine it, at least one decimal, an exponent from 1e16 on and below 1e-4. */
 export function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
@@ -14,7 +14,7 @@ export function floatText(value: number): string {
   return text.includes('.') ? text : `${text}.0`;
 }
 
-/** At least two digits, and always a sign. */
+/** An exponent with at least two digits and a sign. */
 export function exponentText(power: number): string {
   return `${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
 }
@@ -28,7 +28,7 @@ const ESCAPES = new Map([
   [' ', ' '],
 ]);
 
-/** A text in quotes: single ones, unless it has such and no double ones. */
+/** A quoted text: in single quotes, unless it has single and no double quotes. */
 export function quoted(text: string): string {
   spendText(text.length, 4);
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
@@ -36,7 +36,7 @@ export function quoted(text: string): string {
   return `${quote}${quote === "'" ? inside.replaceAll("'", "\\'") : inside}${quote}`;
 }
 
-/** What is not ASCII as escapes too, as Python's `ascii` does. */
+/** Also escapes all non-ASCII characters, like Python's `ascii`. */
 export function asciiOnly(text: string): string {
   spendText(text.length, 4);
   return text.replace(/[^\0-\x7f]/gu, escaped);

@@ -1,4 +1,4 @@
-/** What `loop` is inside a `for`. */
+/** The variable `loop` inside a `for`. */
 import { isEqual } from './compare.js';
 import { failed } from './errors.js';
 import { NativeFunction, native } from './native.js';
@@ -12,7 +12,7 @@ import {
   type Value,
 } from './values.js';
 
-/** Goes over the elements one at a time; asking for the length, the next element or the end looks ahead. */
+/** Iterates over the elements one at a time; the length, the next element and `last` need look-ahead. */
 export class LoopState extends PythonObject {
   readonly type = 'LoopContext';
   #index = -1;
@@ -26,7 +26,7 @@ export class LoopState extends PythonObject {
   constructor(
     over: Value,
     private readonly depth: number,
-    /** Runs the loop's body over other elements, where the loop is recursive. */
+    /** Runs the loop's body over other elements, if the loop is recursive. */
     private readonly recurse: ((over: Value, depth: number) => Value) | undefined,
   ) {
     super();

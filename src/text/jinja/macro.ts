@@ -12,7 +12,7 @@ export class Macro extends PythonObject {
 
   constructor(
     private readonly definition: MacroDefinition,
-    /** Where it was defined: its body sees the names there. */
+    /** The scope of its definition, which its body sees. */
     private readonly scope: Scope,
     private readonly write: (body: readonly Statement[], scope: Scope) => string,
   ) {
@@ -28,7 +28,7 @@ export class Macro extends PythonObject {
     return name === 'catch_kwargs' ? takes.kwargs : undefined;
   }
 
-  /** Binds the arguments; a parameter that is given nothing, and has no value of its own, is undefined. */
+  /** Binds the arguments; a parameter without argument and default is Undefined. */
   override call({ positional, named }: Arguments): Value {
     const { name, parameters, takes, body } = this.definition;
     spend(positional.length + named.size);
@@ -41,7 +41,7 @@ export class Macro extends PythonObject {
       if (value !== undefined) inner.set(parameter, value);
       else {
         inner.set(parameter, new Undefined(`parameter '${parameter}' was not provided`));
-        // Those before it are bound by then, and may stand in it.
+        // A default may use the parameters before it.
         if (usual) absent.push(() => inner.set(parameter, evaluate(usual, inner)));
       }
     }

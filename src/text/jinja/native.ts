@@ -1,4 +1,4 @@
-/** Functions of ours that a template can call, with parameters that are bound as Python binds them. */
+/** Native functions that a template can call, with parameters bound as in Python. */
 import { spend } from './budget.js';
 import { failed } from './errors.js';
 import { type Arguments, Dict, PythonObject, Tuple, type Value } from './values.js';
@@ -6,11 +6,11 @@ import { type Arguments, Dict, PythonObject, Tuple, type Value } from './values.
 interface Parameter {
   readonly name: string;
   readonly kind: 'one' | 'rest' | 'named';
-  /** What it is where it is not given; undefined for one that must be. */
+  /** The default value; undefined for a required parameter. */
   readonly usual: Value | undefined;
 }
 
-/** A function: its parameters are bound before `body` gets them in their order. */
+/** A function: its parameters are bound, then passed to `body` in order. */
 export interface Native {
   readonly name: string;
   readonly parameters: readonly Parameter[];
@@ -19,7 +19,7 @@ export interface Native {
 
 /**
  * A function with parameters as Python would declare them: `width=80, fill=' ', *args, **kwargs`. The rest of the positional
- * arguments arrives as a tuple, that of the named ones as a dict.
+ * arguments arrives as a tuple, the rest of the keyword arguments as a dict.
  */
 export function native(name: string, parameters: string, body: (...values: never[]) => Value): Native {
   const parts = parameters === '' ? [] : parameters.split(/, (?=[*\w])/);
@@ -39,7 +39,7 @@ function constantOf(source: string): Value {
   return source.includes('.') ? Number(source) : BigInt(source);
 }
 
-/** Calls a function; `before` are its first arguments, such as the text that a method belongs to. */
+/** Calls a function; `before` are its first arguments, such as the text of a method call. */
 export function callNative(
   { name, parameters, body }: Native,
   { positional, named }: Arguments,
@@ -78,7 +78,7 @@ export function callNative(
   return body(...bound);
 }
 
-/** A function as a value; one that is a method holds what it belongs to. */
+/** A function as a value; a method is bound to its object. */
 export class NativeFunction extends PythonObject {
   readonly type = 'builtin_function_or_method';
   readonly #before: readonly Value[];

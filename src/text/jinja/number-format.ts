@@ -3,7 +3,7 @@ import { spend, spendText } from './budget.js';
 import { failed } from './errors.js';
 import { exponentText, floatText } from './literals.js';
 
-/** No float has more decimals that are not 0. */
+/** The most nonzero decimals of a float. */
 const MOST_DECIMALS = 1100;
 
 /** A float as an exact fraction. */
@@ -20,7 +20,7 @@ function fraction(value: number): { numerator: bigint; denominator: bigint } {
 
 /** |value| times 10^power, rounded to an integer. */
 function scaledInteger(value: number, power: number): bigint {
-  // Numbers far from 1, and many digits of them, are long divisions.
+  // Numbers far from 1, and many digits, need long divisions.
   spend(10 + Math.abs(power) / 4 + Math.abs(Math.log2(Math.abs(value) || 1)) / 16);
   const { numerator, denominator } = fraction(Math.abs(value));
   const [over, under] =
@@ -33,7 +33,7 @@ function scaledInteger(value: number, power: number): bigint {
   return isUp ? quotient + 1n : quotient;
 }
 
-/** With so many decimals, without a sign. */
+/** Formats with `decimals` decimals, without a sign. */
 export function fixedText(value: number, decimals: number): string {
   spendText(decimals);
   const known = Math.min(decimals, MOST_DECIMALS);
@@ -63,7 +63,7 @@ const withoutZeros = (text: string): string => (text.includes('.') ? text.replac
 /** Python's presentation types of floats. */
 export type FloatStyle = 'e' | 'f' | 'g' | '%';
 
-/** How a float is written, without sign and width. */
+/** The format of a float, without sign and width. */
 export interface FloatFormat {
   readonly style: FloatStyle;
   readonly precision: number;

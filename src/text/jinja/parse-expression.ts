@@ -1,16 +1,16 @@
-/** Expressions, by Jinja's grammar: what binds weakest comes first. */
+/** The parser of expressions by Jinja's grammar, from the weakest binding on. */
 import type { BinaryOperator } from './arithmetic.js';
 import { TemplateError } from './errors.js';
 import type { Token, TokenKind } from './lexer.js';
 import type { CallArguments, ComparisonOperator, Expression } from './syntax.js';
 
-/** Expressions and blocks may stand so deep inside one another, as in Python. */
+/** The deepest nesting of expressions and blocks, as in Python. */
 const DEEPEST = 200;
 
 const COMPARISONS: ReadonlySet<unknown> = new Set(['==', '!=', '<', '<=', '>', '>=']);
 const NOTHING: Expression = { kind: 'constant', value: null };
 
-/** Reads the tokens one after the other. */
+/** A recursive descent parser. */
 export class ExpressionParser {
   #at = 0;
   #depth = 0;
@@ -75,7 +75,7 @@ export class ExpressionParser {
     return kind === 'operator' || kind === 'name' ? `'${value}'` : wording(kind);
   }
 
-  /** Parses what may contain itself. */
+  /** Parses a recursive construct, with a limit of the depth. */
   protected deeper<T>(parse: () => T): T {
     if (this.#depth >= DEEPEST) throw this.fail(`nested more than ${DEEPEST} deep`);
     this.#depth++;
@@ -182,7 +182,7 @@ export class ExpressionParser {
     return this.#binary(['**'], () => this.#unary());
   }
 
-  /** Filters and tests apply to a number with its sign, not to the number behind the sign. */
+  /** Filters and tests apply to a number with its sign, not to the number after the sign. */
   #unary(withFilters = true): Expression {
     let value: Expression;
     if (this.skipOperator('-')) value = { kind: 'negative', value: this.deeper(() => this.#unary(false)) };
@@ -227,7 +227,7 @@ export class ExpressionParser {
     throw this.fail(`unexpected ${this.#described()}`);
   }
 
-  /** What stands between commas up to a bracket; a comma may stand before that. */
+  /** Comma-separated items up to a bracket, with an optional trailing comma. */
   #items<T>(end: string, parse: () => T): T[] {
     const items: T[] = [];
     while (!this.isOperator(end)) {
@@ -313,7 +313,7 @@ export class ExpressionParser {
     }
   }
 
-  /** `| name(...)`, as often as it comes; without a value for the filters of a block. */
+  /** Any number of `| name(...)`; without a value for the filters of a block. */
   protected filters(start: Expression | undefined, startsInside = false): Expression | undefined {
     let value = start;
     for (let isFirst = startsInside; isFirst || this.skipOperator('|'); isFirst = false) {
@@ -343,7 +343,7 @@ export class ExpressionParser {
     return isNegated ? { kind: 'not', value: test } : test;
   }
 
-  /** Whether what comes is a test's argument, which may stand without brackets. */
+  /** Whether the next token starts a test's argument without brackets. */
   #startsArgument(): boolean {
     const { kind } = this.current;
     if (kind === 'name') return !this.isName('else', 'or', 'and');

@@ -1,9 +1,9 @@
-/** Statements, by Jinja's grammar with what `transformers` adds to it: `break`, `continue` and `generation`. */
+/** The parser of statements, by Jinja's grammar with the additions of `transformers`: `break`, `continue` and `generation`. */
 import { tokenize } from './lexer.js';
 import { ExpressionParser } from './parse-expression.js';
 import type { Expression, Loop, MacroDefinition, Parameter, Statement, Target } from './syntax.js';
 
-/** Throws `TemplateError`, which names the line, for a text that is no template. */
+/** Parses a template. Throws `TemplateError`, which names the line, for a syntax error. */
 export function parseTemplate(source: string): readonly Statement[] {
   return new Parser(tokenize(source)).template();
 }
@@ -56,7 +56,7 @@ class Parser extends ExpressionParser {
     }
   }
 
-  /** What stands between the end of this tag and that one, whose name is taken too. */
+  /** The statements between the end of this tag and the closing tag, which is consumed. */
   #body(...tags: readonly string[]): Statement[] {
     this.skipOperator(':');
     this.expect('block_end');
@@ -205,7 +205,7 @@ class Parser extends ExpressionParser {
     return { kind: 'scope', body, seesLoops };
   }
 
-  /** Chat templates write no HTML. */
+  /** Chat templates do not produce HTML. */
   #autoescape(): Statement {
     const value = this.expression();
     if (value.kind === 'constant' && value.value === false) {

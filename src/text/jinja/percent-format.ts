@@ -1,4 +1,4 @@
-/** What `%` does with a text on its left: the format of C's printf, as Python has it. */
+/** The operator `%` on a text: printf formatting as in Python. */
 import { spendText } from './budget.js';
 import { countCharacters, joined, repeated, substring } from './characters.js';
 import { failed } from './errors.js';
@@ -10,7 +10,7 @@ const DIRECTIVE = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d*))?[hlL]?(.?)
 
 /** The flags and the width of a conversion such as `%+05d`. */
 export interface NumberSigns {
-  /** What a positive number has in front of it. */
+  /** The prefix of a positive number. */
   readonly plus: string;
   readonly zeros: boolean;
   readonly left: boolean;
@@ -122,7 +122,7 @@ function directive(
   throw failed(`unsupported format character '${letter}' (0x${letter.codePointAt(0)!.toString(16)})`);
 }
 
-/** With blanks up to the width, or zeros behind the sign. */
+/** Pads with blanks up to the width, or with zeros after the sign. */
 function padded(text: string, sign: string, { width, left, zeros }: NumberSigns): string {
   const missing = Math.max(0, width - countCharacters(text) - sign.length);
   if (left) return sign + text + repeated(' ', missing);

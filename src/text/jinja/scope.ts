@@ -1,4 +1,4 @@
-/** The names that a part of a template sees. */
+/** Scopes of variables in a template. */
 import { GLOBALS } from './globals.js';
 import type { Value } from './values.js';
 
@@ -8,7 +8,7 @@ export class Scope {
 
   private constructor(private readonly outer: Scope | undefined) {}
 
-  /** Of a whole template: what it is given, which may hide the globals. */
+  /** The scope of a whole template: its variables, which may shadow the globals. */
   static root(variables: Iterable<readonly [string, Value]>): Scope {
     const scope = new Scope(undefined);
     for (const [name, value] of variables) scope.set(name, value);

@@ -1,4 +1,4 @@
-/** The filters on sequences. Those that Jinja writes as generators give such: they have no length, and are always true. */
+/** The filters on sequences. Those that are generators in Jinja return generators: they have no length, and are always true. */
 import { itemOf } from './access.js';
 import { binary } from './arithmetic.js';
 import { spend } from './budget.js';
@@ -21,12 +21,12 @@ import {
   type Value,
 } from './values.js';
 
-/** Finds a filter or a test by its name. Throws where there is none. */
+/** Finds a filter or a test by its name. Throws if there is none. */
 export type Lookup = (name: string) => Native;
 
 type Getter = (value: Value) => Value;
 
-/** What stands at a path such as `function.name` or `0`; `usual`, unless it is None, takes the place of what is not there. */
+/** The value at a path such as `function.name` or `0`; `usual`, unless it is None, is the default for a missing value. */
 function getter(path: Value, usual: Value = null): Getter {
   if (path === null) return (value) => value;
   const parts = typeof path === 'string' ? path.split('.').map(part) : [path];
@@ -40,7 +40,7 @@ function getter(path: Value, usual: Value = null): Getter {
 
 const part = (text: string): Value => (/^\d+$/.test(text) ? BigInt(text) : text);
 
-/** For comparisons: in lower case, unless the case counts. */
+/** The key for comparisons: in lower case, unless case-sensitive. */
 function folded(get: Getter, caseSensitive: Value): Getter {
   if (isTrue(caseSensitive)) return get;
   return (value) => {
@@ -49,7 +49,7 @@ function folded(get: Getter, caseSensitive: Value): Getter {
   };
 }
 
-/** By several paths, parted by commas. */
+/** Reads several paths, separated by commas. */
 function manyGetters(paths: Value, caseSensitive: Value): Getter {
   const all = typeof paths === 'string' ? paths.split(',') : [paths];
   spend(all.length * 4);
@@ -150,7 +150,7 @@ function dictSorted(value: Value, caseSensitive: Value, by: Value, reverse: Valu
   return sorted(Array.from(itemsOf(value)), get, isTrue(reverse));
 }
 
-/** All of them; `map` and `select` call others by name. */
+/** All filters on sequences; `map` and `select` call other filters by name. */
 export function sequenceFilters(filterNamed: Lookup, testNamed: Lookup): Native[] {
   function* mapped(value: Value, args: Tuple, named: Dict): Generator<Value> {
     if (!isTrue(value)) return;

@@ -1,4 +1,4 @@
-/** Dates as C's strftime writes them, in English whatever the machine speaks. */
+/** Dates in the format of C's strftime, always in English. */
 import { spend, spendText } from './budget.js';
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
@@ -70,7 +70,7 @@ const DIRECTIVES: ReadonlyMap<string, (at: Date) => string> = new Map<string, (a
   ['%', () => '%'],
 ]);
 
-/** `%-d` is `%d` without what fills it in front, `%_d` has blanks there, `%^a` is in upper case. What is unknown stays. */
+/** `%-d` is `%d` without padding, `%_d` is padded with blanks, `%^a` is in upper case. Unknown directives are kept. */
 export function strftime(at: Date, format: string): string {
   spendText(format.length, 32);
   return format.replace(/%([-_^]?)([a-zA-Z%])/g, (whole: string, flag: string, letter: string) => {

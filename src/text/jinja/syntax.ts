@@ -1,4 +1,4 @@
-/** The tree that a template is parsed into. */
+/** The syntax tree of a template. */
 import type { BinaryOperator } from './arithmetic.js';
 import type { Value } from './values.js';
 
@@ -6,9 +6,9 @@ import type { Value } from './values.js';
 export interface CallArguments {
   readonly positional: readonly Expression[];
   readonly named: readonly (readonly [name: string, value: Expression])[];
-  /** Behind `*`. */
+  /** The argument after `*`. */
   readonly rest?: Expression;
-  /** Behind `**`. */
+  /** The argument after `**`. */
   readonly restNamed?: Expression;
 }
 
@@ -64,7 +64,7 @@ export type Expression =
       readonly no: Expression | undefined;
     };
 
-/** What can be assigned to. */
+/** A target of an assignment. */
 export type Target =
   | { readonly kind: 'name'; readonly name: string }
   | { readonly kind: 'member'; readonly namespace: string; readonly name: string }
@@ -81,18 +81,18 @@ export interface MacroDefinition {
   readonly name: string;
   readonly parameters: readonly Parameter[];
   readonly body: readonly Statement[];
-  /** Whether the body names `caller`, `varargs` or `kwargs`, without which it takes none. */
+  /** Whether the body names `caller`, `varargs` or `kwargs`, without which it takes no such arguments. */
   readonly takes: { readonly caller: boolean; readonly varargs: boolean; readonly kwargs: boolean };
 }
 
-/** A `for` block; `only` is the condition behind `if`. */
+/** A `for` block; `only` is the condition after `if`. */
 export interface Loop {
   readonly target: Target;
   readonly over: Expression;
   readonly only: Expression | undefined;
   readonly isRecursive: boolean;
   readonly body: readonly Statement[];
-  /** Where there was nothing to loop over. */
+  /** The body for an empty sequence. */
   readonly otherwise: readonly Statement[];
 }
 
@@ -126,5 +126,5 @@ export type Statement =
       readonly caller: MacroDefinition;
     }
   | { readonly kind: 'filter block'; readonly filter: Expression; readonly body: readonly Statement[] }
-  /** A body with names of its own: `block` and `generation`. */
+  /** A body with its own scope: `block` and `generation`. */
   | { readonly kind: 'scope'; readonly body: readonly Statement[]; readonly seesLoops: boolean };

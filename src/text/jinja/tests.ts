@@ -1,4 +1,4 @@
-/** What may stand behind `is`. */
+/** Jinja's tests, for `value is name`. */
 import { binary } from './arithmetic.js';
 import { contains, isEqual, order } from './compare.js';
 import { byName, type Native, native } from './native.js';
@@ -26,7 +26,7 @@ const isNumber = (value: Value): boolean => integerOf(value) !== undefined || ty
 const remainderIs = (value: Value, divisor: Value, rest: bigint): boolean =>
   isEqual(binary('%', value, divisor), rest);
 
-/** All tests by name; two of them ask whether there is a filter or a test of a name. */
+/** All tests by name; two of them check whether a filter or a test of a name exists. */
 export function makeTests(filters: ReadonlyMap<string, Native>): ReadonlyMap<string, Native> {
   const tests: ReadonlyMap<string, Native> = byName([
     test('defined', (value) => !(value instanceof Undefined)),

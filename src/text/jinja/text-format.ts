@@ -7,7 +7,7 @@ import { asciiOnly, floatText } from './literals.js';
 import { type FloatStyle, unsignedFloat, unsignedInteger } from './number-format.js';
 import { type Arguments, integerOf, reprOf, textOf, typeOf, type Value } from './values.js';
 
-/** How attributes and elements of values are found. */
+/** Looks up attributes and elements of values. */
 export interface Lookup {
   attributeOf(value: Value, name: string): Value;
   itemOf(value: Value, key: Value): Value;
@@ -17,7 +17,7 @@ interface Given extends Arguments {
   readonly lookup: Lookup;
 }
 
-/** Throws for a field that names nothing, or a specification that does not fit its value. */
+/** Throws for a missing field, or a specification that is invalid for its value. */
 export function formatText(format: string, given: Given): string {
   const counter = { next: 0, numbered: false };
   return filled(format, given, counter, 2);
@@ -78,7 +78,7 @@ function field(source: string, given: Given, counter: Counter, levels: number): 
   return formatValue(value, spec.includes('{') ? filled(spec, given, counter, levels - 1) : spec);
 }
 
-/** What a field names: an argument, and what stands behind its dots and brackets. */
+/** The value of a field: an argument, with its attributes and elements. */
 function fieldValue(name: string, given: Given, counter: Counter): Value {
   const first = /^[^.[]*/.exec(name)![0];
   let value: Value | undefined;
@@ -174,7 +174,7 @@ function formatFloat(value: number, spec: Spec): string {
   return aligned(signOf(isNegative, spec), /[EFG]/.test(letter) ? all.toUpperCase() : all, spec, '>');
 }
 
-/** A float without a letter: as `str`, or as `g` does it but with a decimal at least. */
+/** A float without a presentation type: like `str`, or like `g` but with at least one decimal. */
 function withoutLetter(value: number, precision: number | undefined): string {
   if (precision === undefined || !Number.isFinite(value)) return floatText(value);
   const text = unsignedFloat(value, { style: 'g', precision, alternate: false });

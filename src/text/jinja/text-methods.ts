@@ -22,20 +22,20 @@ import { byName, type Native, native } from './native.js';
 import { formatText, type Lookup } from './text-format.js';
 import { Dict, elements, integerOf, Tuple, typeOf, type Value } from './values.js';
 
-/** Throws for what is no text. */
+/** Throws for a value that is not a text. */
 export function asText(value: Value, what: string): string {
   if (typeof value === 'string') return value;
   throw failed(`${what} must be str, not ${typeOf(value)}`);
 }
 
-/** Throws for what is no int. */
+/** Throws for a value that is not an int. */
 export function asNumber(value: Value): number {
   const integer = integerOf(value);
   if (integer === undefined) throw failed(`'${typeOf(value)}' object cannot be interpreted as an integer`);
   return Number(integer);
 }
 
-/** Every character of a text is of a kind, and there is one. */
+/** Whether a text is not empty and all of its characters match. */
 const allOf = (name: string, kind: RegExp): Native =>
   native(name, 'self', (self: string) => {
     spendText(self.length, 4);
@@ -61,7 +61,7 @@ const titled = (text: string): string =>
     return first.toUpperCase() + word.slice(first.length).toLowerCase();
   });
 
-/** Whether there are letters with a case, all of this one. */
+/** Whether there are cased letters, all of them in this case. */
 function isCase(text: string, one: RegExp, other: RegExp): boolean {
   spendText(text.length, 4);
   return one.test(text) && !other.test(text);
@@ -72,7 +72,7 @@ const strip = (name: string, sides: 'both' | 'left' | 'right'): Native =>
     stripped(self, drop === null ? null : asText(drop, `${name} arg`), sides),
   );
 
-/** A part of a text between two places, as slices have them, and where it begins in units. */
+/** The part of a text between two slice indices, and its start in units. */
 function between(text: string, start: Value, stop: Value): { part: string; at: number; isValid: boolean } {
   if (start === null && stop === null) return { part: text, at: 0, isValid: true };
   const length = countCharacters(text);
@@ -117,7 +117,7 @@ const edge = (name: string, test: (part: string, word: string) => boolean): Nati
     },
   );
 
-/** Parts of a text between white space, at most `most` cuts; the rest keeps its white space. */
+/** Splits a text at white space, at most `most` times; the rest keeps its white space. */
 function wordsOf(text: string, most: number, fromEnd: boolean): string[] {
   const words: string[] = [];
   const sides = fromEnd ? 'right' : 'left';
@@ -188,7 +188,7 @@ const partition = (name: string, fromEnd: boolean): Native =>
     return new Tuple(fromEnd ? ['', '', self] : [self, '', '']);
   });
 
-/** With every `old` replaced, or the first `most` of them. */
+/** Replaces every `old`, or the first `most` of them. */
 export function replaced(text: string, old: string, by: string, most = Infinity): string {
   if (most === 0) return text;
   if (old !== '') return joined(partsOf(text, old, most, false), by);
@@ -200,7 +200,7 @@ export function replaced(text: string, old: string, by: string, most = Infinity)
   return joined([...front, places > all.length ? by : '', ...all.slice(places)]);
 }
 
-/** In the middle of a width; Python puts the odd blank on the left where the width is odd. */
+/** Centres a text; as in Python, an odd blank is on the left if the width is odd. */
 export function centered(text: string, width: number, fill = ' '): string {
   const missing = Math.max(0, width - countCharacters(text));
   const left = (missing >> 1) + (missing & width & 1);

@@ -1,4 +1,4 @@
-/** The filter `tojson` as `transformers` has it: Python's `json.dumps`, without the escapes for HTML. */
+/** The filter `tojson` of `transformers`: Python's `json.dumps`, without the escapes for HTML. */
 import { checkLength, nested, spend, spendText } from './budget.js';
 import { joined, repeated } from './characters.js';
 import { sorted } from './compare.js';
@@ -6,7 +6,7 @@ import { failed } from './errors.js';
 import { floatText } from './literals.js';
 import { Dict, integerOf, isList, reprOf, Tuple, typeOf, type Value } from './values.js';
 
-/** How the filter `tojson` writes, after the arguments of Python's `json.dumps`. */
+/** The options of `tojson`, which are arguments of Python's `json.dumps`. */
 export interface JsonStyle {
   /** Escapes all that is not ASCII. */
   readonly ascii: boolean;
@@ -18,7 +18,7 @@ export interface JsonStyle {
   readonly sortKeys: boolean;
 }
 
-/** Throws for what JSON cannot say, such as Undefined. */
+/** Throws for a value that JSON cannot represent, such as Undefined. */
 export function jsonText(value: Value, style: JsonStyle, level = 0): string {
   spend();
   if (typeof value === 'string') return jsonString(value, style.ascii);

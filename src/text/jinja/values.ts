@@ -1,7 +1,7 @@
 /**
- * The values that a template computes with, which are Python's: None is null, an int is a bigint, a float is a number, a
- * list is an array; every other kind is a `PythonObject`. Nothing of JavaScript can be reached from a template, since
- * attributes are looked up in tables of ours alone.
+ * The values of a template, which are Python's: None is null, an int is a bigint, a float is a number, a
+ * list is an array; every other type is a `PythonObject`. A template cannot reach JavaScript objects, since
+ * attributes are looked up only in our own tables.
  */
 import { nested, spend, spendInteger, spendText } from './budget.js';
 import { countCharacters } from './characters.js';
@@ -11,39 +11,39 @@ import { floatText, quoted } from './literals.js';
 /** A value of a template: a Python int is a bigint, a float a number, None is null. */
 export type Value = null | boolean | bigint | number | string | readonly Value[] | PythonObject;
 
-/** What a call is given. */
+/** The arguments of a call. */
 export interface Arguments {
   readonly positional: readonly Value[];
   readonly named: ReadonlyMap<string, Value>;
 }
 
-/** A value of a kind that JavaScript does not have. What a kind cannot do, it leaves out. */
+/** A value of a type that JavaScript does not have. A type omits the operations that it does not support. */
 export abstract class PythonObject {
-  /** The name of its type, as Python's messages have it. */
+  /** The name of its type, as in Python's messages. */
   abstract readonly type: string;
   /** As Python's `repr` writes it. */
   abstract repr(): string;
-  /** What stands behind a dot; undefined where there is nothing. */
+  /** An attribute; undefined if there is none. */
   attribute(_name: string): Value | undefined {
     return undefined;
   }
-  /** How many elements it has; undefined where it has no length. */
+  /** The number of elements; undefined if it has no length. */
   size(): number | undefined {
     return undefined;
   }
-  /** Its elements; undefined where it cannot be iterated over. */
+  /** Its elements; undefined if it is not iterable. */
   iterate(): Iterator<Value> | undefined {
     return undefined;
   }
-  /** What stands at an index or key; undefined where there is nothing. */
+  /** The element at an index or key; undefined if there is none. */
   item(_key: Value): Value | undefined {
     return undefined;
   }
-  /** What a call gives; absent where it cannot be called. */
+  /** Calls the value; absent if it is not callable. */
   call?(given: Arguments): Value;
 }
 
-/** A name, attribute or element that is not there. It prints as nothing, and most else that is done with it fails. */
+/** Jinja's Undefined: a missing name, attribute or element. It prints as an empty text, and most other operations on it fail. */
 export class Undefined extends PythonObject {
   readonly type = 'Undefined';
   constructor(readonly reason: string) {
@@ -65,7 +65,7 @@ export class Tuple extends PythonObject {
   readonly type = 'tuple';
   constructor(
     readonly items: readonly Value[],
-    /** Names of the elements, for a tuple that has such. */
+    /** Names of the elements, for a named tuple. */
     private readonly names: readonly string[] = [],
   ) {
     super();
@@ -85,14 +85,14 @@ export class Tuple extends PythonObject {
   }
 }
 
-/** A key as JavaScript's maps compare it: 1, 1.0 and True are one key in Python. */
+/** A key for JavaScript's maps: 1, 1.0 and True are one key in Python. */
 type Key = null | bigint | number | string | object;
 
 function keyOf(value: Value): Key {
   spend();
   if (typeof value === 'boolean') return BigInt(value);
   if (typeof value === 'number') return Number.isInteger(value) ? BigInt(value) : value;
-  // A first character of its own parts tuples, which are written as texts, from texts.
+  // A prefix distinguishes tuples, whose keys are texts, from texts.
   if (typeof value === 'string') {
     spendText(value.length);
     return value.startsWith('\0') ? `\0${value}` : value;
@@ -123,7 +123,7 @@ export class Dict extends PythonObject {
     for (const [key, value] of entries) dict.set(key, value);
     return dict;
   }
-  /** As long as it is being made: templates cannot change one. A key that is there already keeps its place. */
+  /** Sets an entry during construction; templates cannot change a dict. An existing key keeps its position. */
   set(key: Value, value: Value): void {
     spend();
     const at = keyOf(key);
@@ -154,7 +154,7 @@ export class Dict extends PythonObject {
 
 const isHashable = (value: Value): boolean => !(Array.isArray(value) || value instanceof Dict);
 
-/** What `keys()`, `values()` and `items()` of a dict give. */
+/** The results of `keys()`, `values()` and `items()` of a dict. */
 export class DictView extends PythonObject {
   readonly type: string;
   constructor(
@@ -177,10 +177,10 @@ export class DictView extends PythonObject {
   }
 }
 
-/** What Jinja's sandbox allows. */
+/** The limit of Jinja's sandbox. */
 const MOST_IN_RANGE = 100_000n;
 
-/** What `range()` returns: its numbers are computed as they are asked for. */
+/** What `range()` returns: its numbers are computed on demand. */
 export class Range extends PythonObject {
   readonly type = 'range';
   readonly #length: bigint;
@@ -214,7 +214,7 @@ export class Range extends PythonObject {
   }
 }
 
-/** What can be iterated over once, and has no length: what `map`, `select` and others give. */
+/** A generator, which can be iterated over once and has no length: the result of `map`, `select` and others. */
 export class GeneratorObject extends PythonObject {
   readonly type: string = 'generator';
   readonly #iterator: Iterator<Value>;
@@ -233,7 +233,7 @@ export class GeneratorObject extends PythonObject {
   }
 }
 
-/** What `namespace()` gives: the one thing whose attributes a template may set. */
+/** The result of `namespace()`: the only object whose attributes a template may set. */
 export class Namespace extends PythonObject {
   readonly type = 'Namespace';
   constructor(private readonly attributes: Map<string, Value>) {
@@ -251,7 +251,7 @@ export class Namespace extends PythonObject {
   }
 }
 
-/** The name of a value's type, as Python's messages have it. */
+/** The name of a value's type, as in Python's messages. */
 export function typeOf(value: Value): string {
   if (value === null) return 'NoneType';
   switch (typeof value) {
@@ -267,14 +267,14 @@ export function typeOf(value: Value): string {
   return value instanceof PythonObject ? value.type : 'list';
 }
 
-/** A value, or another where it is absent; None, which is JavaScript's null, is a value. */
+/** `value`, or a default if it is undefined; None (null) is a value. */
 export const orElse = (value: Value | undefined, other: () => Value): Value =>
   value === undefined ? other() : value;
 
 /** Whether a value is a Python list; tuples and ranges are not. */
 export const isList = (value: Value): value is readonly Value[] => Array.isArray(value);
 
-/** An int or a bool, which Python takes for one; undefined for any other. */
+/** An int, or a bool as an int; undefined for other types. */
 export function integerOf(value: Value): bigint | undefined {
   if (typeof value === 'bigint') return value;
   return typeof value === 'boolean' ? BigInt(value) : undefined;
@@ -288,7 +288,7 @@ export function isTrue(value: Value): boolean {
   return typeof value === 'number' ? value !== 0 : Boolean(value);
 }
 
-/** How many elements a value has. Throws for one that has no length. */
+/** The number of elements. Throws for a value without a length. */
 export function lengthOf(value: Value): number {
   if (typeof value === 'string') return countCharacters(value);
   const size = isList(value) ? value.length : value instanceof PythonObject ? value.size() : undefined;
@@ -296,7 +296,7 @@ export function lengthOf(value: Value): number {
   return size;
 }
 
-/** The elements of a value, each of which counts as a step. Throws for one that cannot be iterated over. */
+/** The elements of a value, each of which counts as a step. Throws for a value that is not iterable. */
 export function* elements(value: Value): Generator<Value> {
   const iterator =
     typeof value === 'string' || isList(value)

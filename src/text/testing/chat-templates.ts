@@ -1,4 +1,4 @@
-/** Chat templates in the manner of the open checkpoints', for tests. */
+/** Chat templates for tests, similar to those of open checkpoints. */
 
 /** A message is a role and a text between two tokens. */
 export const CHATML = String.raw`
@@ -37,7 +37,7 @@ export const HEADERS = String.raw`
 {%- endif %}
 `;
 
-/** A system message of its own, documents to answer from, and a turn for each of them. */
+/** A default system message, documents to answer from, and a turn for each of them. */
 export const DOCUMENTS = `
 {%- macro turn(role, text) -%}
     <|start_of_role|>{{ role }}<|end_of_role|>{{ text }}<|end_of_text|>
@@ -62,7 +62,7 @@ export const DOCUMENTS = `
 {%- endif %}
 `;
 
-/** Thoughts stay only in the answer to the last question, and begin in the generation prompt. */
+/** Thoughts are kept only in the answer to the last question, and start in the generation prompt. */
 export const THINKING = String.raw`
 {%- set ns = namespace(last=-1) %}
 {%- for message in messages %}
@@ -92,7 +92,7 @@ export const ALTERNATING = `
 {%- endfor %}
 `;
 
-/** Tools, calls and their results as Hermes has them. */
+/** Tools, calls and their results in the format of Hermes. */
 export const TOOLS = String.raw`
 {%- if tools %}
     {{- '<|im_start|>system\n' }}

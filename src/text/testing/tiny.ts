@@ -1,4 +1,4 @@
-/** A text and a tokenizer of 300 tokens learned from it, for tests of what is built on them. */
+/** A text and a tokenizer of 300 tokens trained on it, for tests. */
 import { trainBpe } from '../bpe.js';
 import { Tokenizer } from '../tokenizer.js';
 import { tokenizerFiles } from '../tokenizer-json.js';
