@@ -63,6 +63,15 @@ describe('the entries of rows', () => {
     expect(at(['weekday-of-month'], Date.UTC(2023, 10, 30))[0]).not.toBe(entries[0]);
   });
 
+  test('of the last Monday of May are the same in all years, and of no other Monday of it', () => {
+    const entry = (...date: [number, number, number]) => at(['last-weekday-of-month'], Date.UTC(...date))[0];
+    expect(entry(2026, 4, 25)).toBe(1 + 7 * 4);
+    expect(entry(2024, 4, 27)).toBe(1 + 7 * 4);
+    expect(entry(2023, 4, 22)).toBe(0);
+    expect(entry(2024, 11, 31)).toBe(1 + 7 * 11 + 1);
+    expect(at(['date-and-weekday'], Date.UTC(2024, 11, 31))[0]).toBe(365 * 7 + 1);
+  });
+
   test('are within the table for each hour of four years, and follow their rows', () => {
     const calendar: Calendar = {
       ...{ column: 'when', ...HOURLY },
@@ -89,7 +98,9 @@ describe('the entries of rows', () => {
 
 test('fields are those that the rows can tell of', () => {
   expect(calendarFields(DAILY, 60)).toEqual(['day-of-week']);
-  expect(calendarFields(DAILY, 5000)).toEqual(['day-of-week', 'day-of-year', 'weekday-of-month']);
+  const dates = ['day-of-week', 'day-of-year', 'weekday-of-month', 'last-weekday-of-month'];
+  expect(calendarFields(DAILY, 2000)).toEqual(dates);
+  expect(calendarFields(DAILY, 5000)).toEqual([...dates, 'date-and-weekday']);
   expect(calendarFields(HOURLY, 100)).toEqual(['hour-of-day']);
   expect(calendarFields(HOURLY, 1000)).toEqual(['hour-of-week']);
   expect(calendarFields(MONTHLY, 100)).toEqual(['month-of-year']);

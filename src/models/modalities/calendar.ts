@@ -38,6 +38,17 @@ const FIELDS = {
     cycle: YEAR,
     at: (time) => 35 * time.getUTCMonth() + 7 * Math.floor((time.getUTCDate() - 1) / 7) + weekday(time),
   },
+  /** The last Monday of May; 0 for all days that are not in the last week of a month. */
+  'last-weekday-of-month': {
+    size: 85,
+    cycle: YEAR,
+    at: (time) => {
+      const later = new Date(time.getTime() + 7 * DAY);
+      return later.getUTCMonth() === time.getUTCMonth() ? 0 : 1 + 7 * time.getUTCMonth() + weekday(time);
+    },
+  },
+  /** Dates by their weekday: a holiday on a Sunday is kept on the Monday after it. */
+  'date-and-weekday': { size: 2562, cycle: YEAR, at: (time) => 7 * dayOfYear(time) + weekday(time) },
 } as const satisfies Record<string, Field>;
 
 /** The name of a field of the calendar. */
@@ -105,6 +116,8 @@ export function calendarEntries(
 
 /** The fewest cycles of a field that its effects can be learned from. */
 const LEAST_CYCLES = 3;
+/** The years after which most dates have come twice on each weekday. */
+const YEARS_OF_WEEKDAYS = 12;
 
 /**
  * The fields that `rows` rows can tell of: those that change from row to row and repeat often enough. Throws `ConfigError` where there are
@@ -117,7 +130,8 @@ export function calendarFields(step: TimeStep, rows: number): CalendarField[] {
   if (days < 1 && repeats(7)) fields.push('hour-of-week');
   else if (days < 1 && repeats(1)) fields.push('hour-of-day');
   if (days === 1 && repeats(7)) fields.push('day-of-week');
-  if (days <= 1 && repeats(YEAR)) fields.push('day-of-year', 'weekday-of-month');
+  if (days <= 1 && repeats(YEAR)) fields.push('day-of-year', 'weekday-of-month', 'last-weekday-of-month');
+  if (days <= 1 && rows * days >= YEARS_OF_WEEKDAYS * YEAR) fields.push('date-and-weekday');
   if (days > 1 && days < YEAR / 2 && repeats(YEAR)) fields.push('month-of-year');
   if (fields.length > 0) return fields;
   throw new ConfigError(
