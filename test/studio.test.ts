@@ -363,7 +363,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await fetch(`${served.url}/v1/states/${lost!.id}`, { method: 'DELETE' });
     await say(page, 'And the Treasury');
     expect((await answers(page))[1]!.length).toBeGreaterThan(10);
-    expect(await snapshots(page).first().textContent()).toMatch(/not held any more/);
+    expect(await snapshots(page).first().textContent()).toMatch(/no longer stored/);
     forgive(/404/);
   });
 

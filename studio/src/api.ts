@@ -1,11 +1,11 @@
-/** What the server is asked for. */
+/** Requests to the server. */
 
 import type { TraceJson } from '../../src/inspect/trace.js';
 import { eventsOf } from '../../src/server/sse-client.js';
 import type { RunLog, ServedFiles, TraceRequest, TrainingRuns } from '../../src/server/studio-api.js';
 import { connectionLost } from './parts/connection.js';
 
-/** What the server says is wrong; the status is 0 where it does not answer at all. */
+/** An error of the server, with its status; 0 if it does not answer. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -17,7 +17,7 @@ export class ApiError extends Error {
 
 const KEY = 'heddle.key';
 
-/** The key for a server that wants one; it is forgotten with the tab. */
+/** Stores the API key for the lifetime of the tab. */
 export function keepKey(key: string): void {
   sessionStorage.setItem(KEY, key);
 }
@@ -29,14 +29,14 @@ export interface ModelInfo {
   readonly heddle: {
     readonly pattern: string;
     readonly parameters: number;
-    /** Tokens that a conversation may have. */
+    /** The most tokens of a conversation. */
     readonly context: number;
-    /** Whether it has a chat template; another goes on from what is said. */
+    /** Whether it has a chat template; without one, it continues the text. */
     readonly chat: boolean;
   };
 }
 
-/** A memory that the server holds. */
+/** A state that the server stores. */
 export interface StoredState {
   readonly id: string;
   readonly model: string;
@@ -50,23 +50,23 @@ export interface StoredState {
 export interface Message {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
-  /** What an assistant thought before it answered. */
+  /** The assistant's thought before the answer. */
   readonly reasoning_content?: string;
 }
 
 export interface ChatRequest {
   readonly model: string;
   readonly messages: readonly Message[];
-  /** What was read and written before the messages. */
+  /** The id of the state before the messages. */
   readonly state?: string;
-  /** The model's own where they are absent. */
+  /** Default: the model's own. */
   readonly temperature?: number;
   readonly top_p?: number;
   readonly max_tokens: number;
   readonly seed?: number;
 }
 
-/** What an answer took. */
+/** The outcome of an answer. */
 export interface ChatOutcome {
   readonly state: StoredState | undefined;
   readonly reusedTokens: number;
@@ -95,7 +95,7 @@ export const deleteState = async (id: string): Promise<void> => {
 export const trace = (request: TraceRequest): Promise<TraceJson> =>
   sendJson('/studio/api/trace', 'POST', request);
 
-/** Where the files of a model are, for a tab that runs it. */
+/** The addresses of a model's files, for a tab that runs it. */
 export const modelFiles = (model: string): Promise<ServedFiles> =>
   getJson(`/studio/api/models/${encodeURIComponent(model)}`);
 
@@ -121,7 +121,7 @@ interface ChatChunk {
   readonly error?: { message: string };
 }
 
-/** Asks for an answer, which `onPart` gets as it is written, text and thoughts, and has the memory after it kept. */
+/** Requests an answer, streamed to `onPart` as text and thoughts, and lets the server store the state after it. */
 export async function chat(
   request: ChatRequest,
   onPart: (text: string, thoughts: string) => void,
@@ -172,7 +172,7 @@ export async function sendJson<T>(
   return (await response.json()) as T;
 }
 
-/** Throws `ApiError` with the server's own words for any answer but a good one. */
+/** Throws `ApiError` with the server's message for a failed request. */
 export async function send(path: string, init: RequestInit): Promise<Response> {
   const key = keptKey();
   const headers = new Headers(init.headers);
@@ -183,13 +183,13 @@ export async function send(path: string, init: RequestInit): Promise<Response> {
   throw new ApiError(problem?.error?.message ?? `The server answered ${response.status}`, response.status);
 }
 
-/** Sends the bytes of a file, and tells which share of them is sent. Throws as `send` does. */
+/** Uploads a file and reports the share that has been sent. Throws as `send` does. */
 export function sendFile<T>(
   path: string,
   file: Blob,
   progress: (share: number) => void,
 ): Promise<{ status: number; answer: T }> {
-  // fetch does not tell how much is sent.
+  // `fetch` does not report upload progress.
   const request = new XMLHttpRequest();
   return new Promise<{ status: number; answer: T }>((resolve, reject) => {
     request.open('POST', path);
@@ -211,7 +211,7 @@ export function sendFile<T>(
   });
 }
 
-/** The same events; a connection that breaks between them is told of as one that was never there. */
+/** Passes the events on; a connection that breaks in between throws `ApiError` with status 0. */
 export async function* receiving(events: AsyncGenerator<string>): AsyncGenerator<string> {
   try {
     yield* events;

@@ -1,6 +1,6 @@
 /**
- * The page that `heddle explain --out` writes: the inside view of the studio, of a trace that the page holds. It stands
- * alone: it asks nobody for anything.
+ * The page that `heddle explain --out` writes: the studio's inside view of a trace that is embedded in the page. The page
+ * makes no requests.
  */
 import './style/base.css';
 import './style/shell.css';
@@ -12,7 +12,7 @@ import { reveal } from './inside/inside.js';
 import { colouring, TraceView } from './inside/inside-page.js';
 import { ThemeButton } from './parts/theme-button.js';
 
-/** Where the page has its trace: JSON, gzipped, in base64. */
+/** The id of the element with the trace: gzipped JSON in base64. */
 const HOLDER = 'trace';
 
 async function heldTrace(): Promise<TraceJson> {

@@ -1,4 +1,4 @@
-/** What surrounds the studio's pages. */
+/** The frame of the studio's pages. */
 import { useEffect } from 'preact/hooks';
 import { keepKey } from './api.js';
 import { ChatPage } from './chat/chat-page.js';

@@ -1,4 +1,4 @@
-/** What is said, and how models answer it. */
+/** Sending messages, and receiving answers. */
 import { batch, computed, effect, signal } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
 import { ApiError, type ChatRequest } from '../api.js';
@@ -21,13 +21,13 @@ import {
 } from './lanes.js';
 import { type StoredChat, storeChat } from './stored-chat.js';
 
-/** What ends the answers that are being written, by lane. */
+/** The abort controllers of the answers in progress, by lane. */
 const writing = signal<ReadonlyMap<string, AbortController>>(new Map());
 export const busy = computed(() => writing.value.size > 0);
 
 export const isWriting = (lane: Lane): boolean => writing.value.has(lane.id);
 
-/** While an answer comes in, the tree changes with every frame; it is stored so often, in milliseconds. */
+/** The interval at which the tree is stored while an answer arrives, in milliseconds, since it changes with every frame. */
 const STORING = 500;
 let storedAt = 0;
 
@@ -39,24 +39,24 @@ function store(chat: StoredChat): void {
 const present = (): StoredChat => ({ trees: trees.value, lanes: lanes.value, sampling: sampling.value });
 
 effect(() => {
-  // Read whether or not it is stored now: the effect runs again when any of it changes.
+  // Read even if it is not stored now, so that the effect runs again when any of it changes.
   const chat = present();
   if (!busy.value || performance.now() - storedAt >= STORING) store(chat);
 });
-/** Whether the page is about to go, which breaks its connections before its scripts end. */
+/** Whether the page is being closed, which breaks its connections before its scripts end. */
 let leaving = false;
 addEventListener('beforeunload', () => {
   leaving = true;
 });
-// What came since is stored when the page is left.
+// The latest changes are stored when the page is closed.
 addEventListener('pagehide', () => store(present()));
 
-/** Says something in every lane at once. */
+/** Sends a message in every lane. */
 export async function say(said: string): Promise<void> {
   await Promise.all(lanes.value.map((lane) => sayIn(lane, said)));
 }
 
-/** Says what the last turn of a lane said once more: in a branch beside it, or where it failed, in its place. */
+/** Repeats the last turn of a lane: in a new branch, or in place of the turn if it failed. */
 export async function regenerate(lane: Lane): Promise<void> {
   const last = lastTurn(lane);
   if (!last || isWriting(lane)) return;
@@ -65,14 +65,14 @@ export async function regenerate(lane: Lane): Promise<void> {
 }
 
 /**
- * Has the last answer of a lane go on where it was cut or stopped. A model without a chat template reads it as far as it came, and
- * writes on. A template closes every answer, so a model with one is asked to go on, in a turn of its own.
+ * Continues the last answer of a lane where it was cut or stopped. A model without a chat template reads the partial answer and
+ * continues it. A template closes every answer, so a model with one is asked to continue in a new turn.
  */
 export async function goOn(lane: Lane): Promise<void> {
   const last = lastTurn(lane);
   if (!last || isWriting(lane)) return;
   if (modelOf(lane)?.chat) return sayIn(lane, 'Continue');
-  // What others come after, or a name is for, stays as it is.
+  // A turn that has a name or a successor is not changed.
   const isFree = !last.state?.name && !treeOf(lane).some(({ parent }) => parent === last.id);
   if (isFree) return answerIn(lane, last, last.answer);
   const { state: _, ...copy } = last;
@@ -84,7 +84,7 @@ export async function goOn(lane: Lane): Promise<void> {
   return answerIn(lane, beside, last.answer);
 }
 
-/** Ends the answers of all lanes, or of one. */
+/** Stops the answers of all lanes, or of one. */
 export function stop(lane?: Lane): void {
   if (lane) writing.value.get(lane.id)?.abort();
   else for (const controller of writing.value.values()) controller.abort();
@@ -110,7 +110,7 @@ async function sayIn(lane: Lane, said: string): Promise<void> {
   await answerIn(lane, turn);
 }
 
-/** Has a turn answered; with `begun` the answer goes on behind that. */
+/** Requests the answer of a turn; with `begun`, the answer continues that text. */
 async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
   const { model } = lane;
   const { state: before, outcome: _, problem: __, tokensPerSecond: ___, thoughts, ...asked } = turn;
@@ -131,7 +131,7 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
     const tokensPerSecond = outcome.writtenTokens / ((performance.now() - answer.began) / 1000);
     const { state } = outcome;
     updateTurn(model, turn.id, { status: 'done', outcome, tokensPerSecond, ...(state && { state }) });
-    // The memory after the longer answer is in its place; one that is gone already is no loss.
+    // The state after the longer answer replaces it; an error for an already deleted state is ignored.
     if (before && !before.name) deleteState(before.id).catch(() => {});
   } catch (error) {
     answer.flush();
@@ -147,7 +147,7 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
   }
 }
 
-/** An answer; where the server no longer has a memory on the way, it is read again from what is known before it. */
+/** Requests an answer; if the server no longer has a state, the conversation is read again from an earlier one. */
 async function answered(lane: Lane, turn: Turn, answer: Answer, begun: string, signal: AbortSignal) {
   const { temperature, topP, maxTokens, seed } = sampling.value;
   for (;;) {
@@ -173,9 +173,9 @@ async function answered(lane: Lane, turn: Turn, answer: Answer, begun: string, s
   }
 }
 
-/** An answer as it comes in, put into the tree as often as it can be seen. */
+/** An answer in progress, which updates the tree once per frame. */
 class Answer {
-  /** When the first of it came. */
+  /** The time of its first part. */
   began = performance.now();
   private hasBegun = false;
   private thoughts = '';

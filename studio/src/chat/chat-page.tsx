@@ -1,4 +1,4 @@
-/** The chat: lanes side by side, what is said to all of them, and the memory of one beside it. */
+/** The chat page: lanes side by side, the message field, and the memory panel of one lane. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatBytes } from '../../../src/cli/format.js';
@@ -13,7 +13,7 @@ import { activeLane, chosenLane, keptStates, type Lane, laneName, lanes, treeOf,
 import { MemoryPanel } from './memory-panel.js';
 import { ModelPicker } from './model-picker.js';
 
-/** On a narrow screen the memory is shown in the place of the conversation. */
+/** Whether a narrow screen shows the memory panel instead of the conversation. */
 const memoryShown = signal(false);
 
 export function ChatPage() {
@@ -89,7 +89,7 @@ async function newChat(): Promise<void> {
   if (await confirmed({ title: 'Start a new chat?', text, action: 'New chat' })) await clear();
 }
 
-/** Asks before lanes that stand anywhere but at the beginning are closed. */
+/** Closes lanes, after a confirmation if any has a conversation. */
 async function closeAfterAsking(closing: readonly Lane[]): Promise<void> {
   const names = closing.map(laneName).join(', ');
   const turns = closing.reduce(

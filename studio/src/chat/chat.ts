@@ -1,4 +1,4 @@
-/** What can be done with lanes and memories besides saying something. */
+/** Actions on lanes and states. */
 import { batch } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
 import type { StoredState } from '../api.js';
@@ -22,7 +22,7 @@ import {
   updateTurn,
 } from './lanes.js';
 
-/** Asks what the server has, and keeps of the lanes those whose model is there. */
+/** Loads the server's models and states, and closes lanes of missing models. */
 export async function open(): Promise<void> {
   const [found, states] = await Promise.all([listModels(), listStates()]);
   batch(() => {
@@ -38,7 +38,7 @@ export function closeLane(lane: Lane): void {
   lanes.value = lanes.value.filter(({ id }) => id !== lane.id);
 }
 
-/** A copy of the memory where a lane stands, in a lane beside it. */
+/** Forks a lane's state into a new lane. */
 export async function fork(lane: Lane): Promise<void> {
   const head = treeOf(lane).find(({ id }) => id === lane.head);
   if (!head?.state) return;
@@ -49,7 +49,7 @@ export async function fork(lane: Lane): Promise<void> {
   announce(`Forked at ${state.tokens} tokens: the copy is in a lane of its own`);
 }
 
-/** Names the memory of a turn; one with a name is kept when the conversation is cleared. */
+/** Names the state of a turn; a named state is kept when the conversation is cleared. */
 export async function name(model: string, turn: Turn, name: string): Promise<void> {
   if (!turn.state) return;
   updateTurn(model, turn.id, { state: { ...turn.state, ...(await nameState(turn.state.id, name)), name } });
@@ -57,7 +57,7 @@ export async function name(model: string, turn: Turn, name: string): Promise<voi
   announce(`Saved as ${name}`);
 }
 
-/** A new beginning in a lane: with a memory that was kept. */
+/** Opens a lane that starts with a saved state. */
 export function beginWith(state: StoredState): void {
   const known = (trees.value[state.model] ?? []).find((each) => each.state?.id === state.id);
   const turn = known ?? quiet('kept', undefined, state);
@@ -73,7 +73,7 @@ export async function discard(state: StoredState): Promise<void> {
   await refreshKept();
 }
 
-/** A new chat with the models that are open. Memories without a name are given back to the server. */
+/** Starts a new chat with the open models. States without a name are deleted from the server. */
 export async function clear(): Promise<void> {
   stop();
   const unnamed = Object.values(trees.value).flatMap((tree) =>
@@ -86,7 +86,7 @@ export async function clear(): Promise<void> {
     for (const model of open) addLane(model);
     chosenLane.value = lanes.value[0]?.id;
   });
-  // One that is gone already is no loss.
+  // Errors for already deleted states are ignored.
   await Promise.allSettled(unnamed.map(deleteState));
 }
 

@@ -1,4 +1,4 @@
-/** Where one writes, and how the models choose their words. */
+/** The message field and the sampling settings. */
 import { useEffect, useRef } from 'preact/hooks';
 import { reporting } from '../parts/status.js';
 import { busy, say, stop } from './answering.js';
@@ -39,7 +39,7 @@ export function Composer() {
             send();
           }}
         />
-        {/* Two buttons: one that became the other in the middle of a click would send the draft. */}
+        {/* Two buttons, since a button that changes its function during a click would send the draft. */}
         {busy.value ? (
           <button
             key="stop"
@@ -64,7 +64,7 @@ export function Composer() {
   );
 }
 
-/** Escape ends the answers, unless it closes a dialog. */
+/** Escape stops the answers, unless it closes a dialog. */
 function stopByEscape(event: KeyboardEvent): void {
   if (event.key === 'Escape' && busy.value && !document.querySelector('dialog[open]')) stop();
 }
@@ -106,7 +106,7 @@ function Settings() {
   );
 }
 
-/** A number; with `empty`, which says what that means, it may be left empty. */
+/** A number field; with `empty`, the meaning of an empty field, it is optional. */
 function Setting({
   label,
   name,
@@ -140,7 +140,7 @@ function Setting({
   );
 }
 
-/** As high as its text, up to a limit of the style sheet. */
+/** Fits the height to the text, up to a limit of the style sheet. */
 function fitToText(field: HTMLTextAreaElement): void {
   field.style.height = 'auto';
   field.style.height = `${field.scrollHeight}px`;

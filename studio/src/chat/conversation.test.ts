@@ -1,4 +1,4 @@
-/** A conversation as a tree: what is sent to go on from a turn, and where its rows are drawn. */
+/** A conversation as a tree: the requests that continue from a turn, and the layout of the rows. */
 import { expect, test } from 'vitest';
 import type { StoredState } from '../api.js';
 import { messagesOf, pathTo, requestFor, rowsOf, standOf, type Turn, titleOf } from './conversation.js';
@@ -22,13 +22,13 @@ const turn = (id: string, parent: string | undefined, change: Partial<Turn> = {}
   ...change,
 });
 
-/** The same turn without a memory. */
+/** The same turn without a state. */
 const { state: _, ...stopped } = turn('c', 'b', { status: 'stopped' });
 
-/** A turn that is to be answered. */
+/** A turn that waits for its answer. */
 const { state: __, ...next } = turn('n', undefined, { said: 'next', answer: '', status: 'writing' });
 
-test('goes on from the memory after a turn, with what is said alone', () => {
+test('continues from the state after a turn, sending only the new message', () => {
   const tree = [turn('a', undefined), turn('b', 'a')];
   expect(requestFor(tree, { ...next, parent: 'b' })).toEqual({
     state: 'state-b',
@@ -36,11 +36,11 @@ test('goes on from the memory after a turn, with what is said alone', () => {
   });
 });
 
-test('goes on from the beginning without a memory', () => {
+test('starts without a state', () => {
   expect(requestFor([turn('a', undefined)], next)).toEqual({ messages: [{ role: 'user', content: 'next' }] });
 });
 
-test('says again what came since the nearest memory, and nothing of a turn that failed', () => {
+test('sends the messages since the nearest state, without a failed turn', () => {
   const { state: _, ...failed } = turn('d', 'c', { status: 'failed' });
   const tree = [turn('a', undefined), turn('b', 'a'), stopped, failed];
   expect(requestFor(tree, { ...next, parent: 'd' })).toEqual({
@@ -53,7 +53,7 @@ test('says again what came since the nearest memory, and nothing of a turn that 
   });
 });
 
-test('goes on from a fork without the messages of the turns before it', () => {
+test('continues from a fork without the messages of the turns before it', () => {
   const tree = [turn('a', undefined), turn('f', 'a', { kind: 'fork', said: '', answer: '' })];
   expect(requestFor(tree, { ...next, parent: 'f' })).toEqual({
     state: 'state-f',
@@ -65,7 +65,7 @@ test('goes on from a fork without the messages of the turns before it', () => {
   ]);
 });
 
-test('an answer that goes on is sent as far as it came, behind the memory before its turn', () => {
+test('a continued answer is sent as far as it came, after the state before its turn', () => {
   const tree = [turn('a', undefined), turn('b', 'a')];
   expect(requestFor(tree, tree[1]!, 'answer b')).toEqual({
     state: 'state-a',
@@ -76,7 +76,7 @@ test('an answer that goes on is sent as far as it came, behind the memory before
   });
 });
 
-test('a system prompt and thoughts are said again with their turns', () => {
+test('a system prompt and thoughts are sent again with their turns', () => {
   const { state: _, ...first } = turn('a', undefined, { system: 'Be brief.', thoughts: 'Hm.' });
   expect(requestFor([first], { ...next, parent: 'a' })).toEqual({
     messages: [
@@ -88,7 +88,7 @@ test('a system prompt and thoughts are said again with their turns', () => {
   });
 });
 
-test('what is said behind a turn that failed, or that was stopped before an answer came, follows the one before', () => {
+test('a message after a failed or unanswered turn follows the turn before it', () => {
   const tree = [
     turn('a', undefined),
     turn('b', 'a', { status: 'failed' }),
@@ -105,7 +105,7 @@ test('what is said behind a turn that failed, or that was stopped before an answ
   expect(standOf([turn('a', undefined, { status: 'failed' })], 'a')).toBeUndefined();
 });
 
-test('draws the first branch in the column of its parent, and every other in one of its own', () => {
+test('draws the first branch in the column of its parent, and every other branch in a new column', () => {
   const tree = [
     turn('a', undefined),
     turn('b', 'a'),
@@ -125,7 +125,7 @@ test('draws the first branch in the column of its parent, and every other in one
   expect(pathTo(tree, 'e').map(({ id }) => id)).toEqual(['a', 'd', 'e']);
 });
 
-test('a name is the title where there is one', () => {
+test('the name, if any, is the title', () => {
   expect(titleOf(turn('a', undefined, { said: ' two\n words ' }))).toBe('two words');
   expect(titleOf(turn('a', undefined, { state: { ...stateOf('a'), name: 'named' } }))).toBe('named');
 });

@@ -1,28 +1,28 @@
 /**
- * A conversation with a model: every turn leaves a snapshot, and the turns are a tree. To rewind is to stand at an earlier
- * turn; what is said there begins a branch.
+ * A conversation with a model: every turn leaves a snapshot, and the turns are a tree. Rewinding moves to an earlier
+ * turn; a message there starts a branch.
  */
 import type { ChatOutcome, Message, StoredState } from '../api.js';
 
 export interface Turn {
   readonly id: string;
   readonly parent: string | undefined;
-  /** `kept` begins with a memory that was kept, `fork` is a copy of its parent's; nothing is said in either. */
+  /** `kept` starts with a saved state, `fork` is a copy of its parent's state; neither has a message. */
   readonly kind: 'turn' | 'fork' | 'kept';
-  /** What the model is told before it, where the conversation begins. */
+  /** The system prompt, in the first turn. */
   readonly system?: string;
   readonly said: string;
-  /** What the model thought before it answered. */
+  /** The model's thought before the answer. */
   readonly thoughts?: string;
   readonly answer: string;
   readonly status: 'writing' | 'done' | 'stopped' | 'failed';
-  /** When the answer was asked for, in milliseconds since 1970. */
+  /** The time of the request, in milliseconds since 1970. */
   readonly began?: number;
-  /** Characters that were sent for it. */
+  /** Characters that were sent in the request. */
   readonly sent?: number;
-  /** What went wrong. */
+  /** The error message. */
   readonly problem?: string;
-  /** The memory after the turn, unless it was not kept. */
+  /** The state after the turn, if it was stored. */
   readonly state?: StoredState;
   readonly outcome?: ChatOutcome;
   readonly tokensPerSecond?: number;
@@ -30,7 +30,7 @@ export interface Turn {
 
 export type Tree = readonly Turn[];
 
-/** From the beginning to a turn. */
+/** The turns from the start to a turn. */
 export function pathTo(tree: Tree, head: string | undefined): Turn[] {
   const path: Turn[] = [];
   let at = head;
@@ -44,8 +44,8 @@ export function pathTo(tree: Tree, head: string | undefined): Turn[] {
 }
 
 /**
- * What to send to have a turn answered: the nearest memory before it, and what came since. With `begun`, the beginning of the
- * answer, a model without a chat template goes on behind that.
+ * The request for the answer of a turn: the nearest state before it, and the messages since. With `begun`, the start of the
+ * answer, a model without a chat template continues that text.
  */
 export function requestFor(tree: Tree, turn: Turn, begun = ''): { state?: string; messages: Message[] } {
   const path = pathTo(tree, turn.parent);
@@ -56,12 +56,12 @@ export function requestFor(tree: Tree, turn: Turn, begun = ''): { state?: string
   return { ...(state !== undefined && { state }), messages };
 }
 
-/** What was said up to a turn, as far as it is known here: behind a memory that was kept, without what that one has read. */
+/** The messages up to a turn; after a saved state, without the messages that the state has read. */
 export function messagesOf(tree: Tree, head: string | undefined): Message[] {
   return pathTo(tree, head).flatMap(saidAndAnswered);
 }
 
-/** The turn that the next one follows: one that failed, or was stopped before anything came, is on nobody's way. */
+/** The turn that the next one follows: turns that failed or stopped before any answer are skipped. */
 export function standOf(tree: Tree, head: string | undefined): string | undefined {
   return pathTo(tree, head).findLast(isOnTheWay)?.id;
 }
@@ -83,7 +83,7 @@ function said({ system, said }: Turn): Message[] {
   return [...(system ? [{ role: 'system', content: system } as const] : []), { role: 'user', content: said }];
 }
 
-/** A row of the tree as it is drawn: branches side by side, children below their parents. */
+/** A row of the drawn tree: branches are side by side, children below their parents. */
 export interface TreeRow {
   readonly turn: Turn;
   readonly column: number;
@@ -91,7 +91,7 @@ export interface TreeRow {
   readonly from: { row: number; column: number } | undefined;
 }
 
-/** Rows in the order in which they are drawn: a branch is followed to its end before the next one begins. */
+/** The rows in drawing order: depth first, branch by branch. */
 export function rowsOf(tree: Tree): TreeRow[] {
   const childrenOf = (id: string | undefined): Turn[] => tree.filter(({ parent }) => parent === id);
   const rows: TreeRow[] = [];
@@ -109,12 +109,12 @@ export function rowsOf(tree: Tree): TreeRow[] {
   return rows;
 }
 
-/** Bytes that the conversation takes after a turn; a memory that was kept takes a little more, with its tokens. */
+/** The size of the state after a turn, in bytes; a saved state also includes its tokens. */
 export function bytesAfter({ outcome, state }: Turn): number {
   return outcome?.stateBytes ?? state?.bytes ?? 0;
 }
 
-/** What a turn is called where there is little room. */
+/** A short title of a turn. */
 export function titleOf({ kind, said, state }: Turn): string {
   if (state?.name) return state.name;
   if (kind === 'fork') return 'fork';

@@ -1,4 +1,4 @@
-/** How long something takes, while it does. */
+/** A running clock. */
 import { useEffect, useState } from 'preact/hooks';
 import { formatDuration } from '../../../src/cli/format.js';
 

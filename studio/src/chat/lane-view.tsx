@@ -1,4 +1,4 @@
-/** One conversation, from its beginning to where it stands. */
+/** One conversation, from its start to the current turn. */
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { formatCount } from '../../../src/cli/format.js';
 import { Layers } from '../parts/layers.js';
@@ -8,7 +8,7 @@ import { TurnView } from './turn-view.js';
 
 interface LaneViewProps {
   lane: Lane;
-  /** The only one. */
+  /** Whether it is the only lane. */
   alone: boolean;
   active: boolean;
   onChoose: () => void;
@@ -23,11 +23,11 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
   const follow = useRef(true);
   useLayoutEffect(() => {
     const element = scroller.current!;
-    // Whatever has changed: the text, what stands below it, or how wide the lane is.
+    // Runs after every change of the text, of the parts below it, or of the width.
     if (follow.current) element.scrollTop = element.scrollHeight;
   });
   const whole = useRef<HTMLElement>(null);
-  // A lane that was just made, or chosen, may be off the screen.
+  // A new or selected lane may be off the screen.
   useLayoutEffect(() => {
     if (active) whole.current!.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }, [active]);
@@ -81,9 +81,7 @@ function Welcome({ lane }: { lane: Lane }) {
       {about && (
         <p>
           {formatCount(about.parameters)} parameters; layers: <Layers pattern={about.pattern} />.{' '}
-          {about.chat
-            ? 'It answers what you say.'
-            : 'It has no chat template: it goes on from what you write.'}
+          {about.chat ? 'It answers what you say.' : 'It has no chat template: it continues what you write.'}
         </p>
       )}
       <p class="faint">

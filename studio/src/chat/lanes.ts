@@ -1,4 +1,4 @@
-/** The lanes, side by side, and the trees of turns that they stand in: one tree a model. */
+/** The lanes, and the trees of turns: one tree per model. */
 import { batch, computed, signal } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
 import type { ModelInfo, StoredState } from '../api.js';
@@ -13,9 +13,9 @@ export const trees = signal(stored.trees);
 export const lanes = signal(stored.lanes);
 export const sampling = signal(stored.sampling);
 export const models = signal<readonly ModelInfo[] | undefined>(undefined);
-/** The memories that have a name. */
+/** The states that have a name. */
 export const keptStates = signal<readonly StoredState[]>([]);
-/** The lane whose memory is shown. */
+/** The lane whose memory panel is shown. */
 export const chosenLane = signal(stored.lanes[0]?.id);
 export const activeLane = computed(
   () => lanes.value.find(({ id }) => id === chosenLane.value) ?? lanes.value[0],
@@ -26,7 +26,7 @@ export const treeOf = (lane: Lane): Tree => trees.value[lane.model] ?? [];
 export const modelOf = (lane: Lane): ModelInfo['heddle'] | undefined =>
   models.value?.find(({ id }) => id === lane.model)?.heddle;
 
-/** The lane's model, and which of its lanes this is where there are several. */
+/** The lane's model, with a number if the model has several lanes. */
 export function laneName({ id, model }: Lane): string {
   const same = lanes.value.filter((lane) => lane.model === model);
   return same.length > 1 ? `${model} ${1 + same.findIndex((lane) => lane.id === id)}` : model;
@@ -41,7 +41,7 @@ export function addLane(model: string, head?: string): Lane {
   return lane;
 }
 
-/** Goes to a turn: what is said next comes behind it. */
+/** Moves a lane to a turn, which the next message follows. */
 export function rewind(lane: Lane, head: string | undefined): void {
   lanes.value = lanes.value.map((each) => (each.id === lane.id ? { ...each, head } : each));
 }
@@ -50,7 +50,7 @@ export function addTurn(model: string, turn: Turn): void {
   trees.value = { ...trees.value, [model]: [...(trees.value[model] ?? []), turn] };
 }
 
-/** A turn as it is now, in the place of the one with its id. */
+/** Replaces the turn with the same id. */
 export function replaceTurn(model: string, turn: Turn): void {
   changeTurn(model, turn.id, () => turn);
 }
@@ -64,7 +64,7 @@ function changeTurn(model: string, id: string, changed: (turn: Turn) => Turn): v
   trees.value = { ...trees.value, [model]: tree.map((turn) => (turn.id === id ? changed(turn) : turn)) };
 }
 
-/** Takes a memory that is gone off the turns. */
+/** Removes a deleted state from the turns. */
 export function forget(state: string): void {
   const without = ({ state: own, ...turn }: Turn): Turn =>
     own && own.id !== state ? { ...turn, state: own } : turn;

@@ -1,4 +1,4 @@
-/** What a conversation holds: what its last turn took, its snapshots as a tree, and the memories that were kept. */
+/** The memory panel: statistics of the last turn, the tree of snapshots, and the saved states. */
 import { formatBytes } from '../../../src/cli/format.js';
 import type { StoredState } from '../api.js';
 import { confirmed } from '../parts/confirmation.js';
@@ -30,7 +30,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
   );
 }
 
-/** How much is held, and what of the last prompt had been read before. */
+/** The size of the state, and the cached part of the last prompt. */
 function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
   const now = path.at(-1);
   const last = path.findLast(({ state, outcome }) => state ?? outcome);
@@ -41,7 +41,7 @@ function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
     { name: 'read', count: readTokens },
     { name: 'written', count: writtenTokens },
   ];
-  // Nothing is known of a memory before its first answer is there.
+  // The size of a state is unknown before its first answer.
   const isFirst = !last && now?.status === 'writing';
   const most = Math.max(1, reusedTokens + readTokens + writtenTokens);
   return (
@@ -87,7 +87,7 @@ function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
   );
 }
 
-/** Bytes after each turn: the line of a memory that does not grow is flat. */
+/** The size of the state after each turn, in bytes; constant for a state-space model. */
 function Growth({ path }: { path: readonly Turn[] }) {
   const states = path.flatMap((turn) =>
     turn.state ? [{ tokens: turn.state.tokens, bytes: bytesAfter(turn) }] : [],
@@ -118,7 +118,7 @@ function Growth({ path }: { path: readonly Turn[] }) {
   );
 }
 
-/** What can be done with the snapshot where one stands. */
+/** Actions on the current snapshot. */
 function Actions({ lane, turn }: { lane: Lane; turn: Turn }) {
   return (
     <form

@@ -1,4 +1,4 @@
-/** Which models answer, and where each of them runs. */
+/** Selection of models, and of where each of them runs. */
 import { formatBytes } from '../../../src/cli/format.js';
 import { keptKey, modelFiles } from '../api.js';
 import { isServed } from '../hosts/hosts.js';
@@ -12,14 +12,14 @@ import { addLane, lanes, models } from './lanes.js';
 const IN_TAB = ' (this tab)';
 
 interface PickerProps {
-  /** Closes the lanes of a model, once the person has agreed. */
+  /** Closes the lanes of a model, after a confirmation. */
   readonly onClose: (model: string) => void;
 }
 
 export function ModelPicker({ onClose }: PickerProps) {
   const found = models.value?.filter(({ id }) => !id.endsWith(IN_TAB));
   if (!found) return <p class="faint">{connected.value ? 'Looking for models…' : ''}</p>;
-  // The demo's one model is chosen elsewhere.
+  // The demo has its own selection of a model.
   if (!isServed()) return null;
   if (found.length === 0) return <p>This server has no models.</p>;
   return (
@@ -43,7 +43,7 @@ export function ModelPicker({ onClose }: PickerProps) {
   );
 }
 
-/** Has the browser run a model of the server; its files come from there, and stay in this browser. */
+/** Runs a model of the server in the browser, which downloads and stores its files. */
 async function openHere(model: string): Promise<void> {
   const name = `${model}${IN_TAB}`;
   if (!models.value?.some(({ id }) => id === name)) {
@@ -62,7 +62,7 @@ async function openHere(model: string): Promise<void> {
 interface ChipsProps extends PickerProps {
   readonly legend: string;
   readonly names: readonly string[];
-  /** What the lanes' models have behind these names. */
+  /** The suffix of these names in the lanes' models. */
   readonly suffix: string;
   readonly onOpen: (name: string) => Promise<void>;
 }
@@ -81,11 +81,11 @@ function Chips({ legend, names, suffix, onOpen, onClose }: ChipsProps) {
               type="checkbox"
               aria-label={id}
               checked={open.length > 0}
-              // One of them answers, whatever happens.
+              // At least one model must stay selected.
               disabled={coming || (open.length > 0 && open.length === lanes.value.length)}
               onChange={(event) => {
                 const { checked } = event.currentTarget;
-                // It changes with the lanes: when the model is there, or the person has agreed.
+                // The box changes with the lanes: after the model is loaded, or after the confirmation.
                 event.currentTarget.checked = !checked;
                 if (checked) reporting(() => onOpen(name))();
                 else onClose(id);

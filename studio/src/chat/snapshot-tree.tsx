@@ -1,17 +1,17 @@
-/** The snapshots of a conversation, drawn as threads: a bead for each, a new thread where one said something else. */
+/** The tree of a conversation's snapshots: a bead for each, and a new thread for each branch. */
 import { formatBytes } from '../../../src/cli/format.js';
 import { bytesAfter, pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
 import type { Lane } from './lanes.js';
 
 const ROW = 44;
 const COLUMN = 16;
-/** Threads beyond these are drawn on top of each other. */
+/** The most columns; further threads are drawn on top of each other. */
 const MOST_COLUMNS = 6;
 
 interface SnapshotTreeProps {
   tree: Tree;
   lane: Lane;
-  /** `undefined` is the beginning. */
+  /** `undefined` is the start. */
   onChoose: (turn: Turn | undefined) => void;
 }
 
@@ -78,12 +78,12 @@ function held(turn: Turn): string {
     writing: turn.answer === '' && !turn.thoughts ? 'reading…' : 'writing…',
     stopped: 'stopped',
     failed: 'failed',
-    done: 'not held any more',
+    done: 'no longer stored',
   }[status];
 }
 
 const x = (column: number): number => 10 + Math.min(column, MOST_COLUMNS - 1) * COLUMN;
-/** The beginning stands in a row of its own, above the others. */
+/** The start has its own row above the others. */
 const y = (row: number): number => (row + 1) * ROW + ROW / 2;
 
 /** From a parent's bead down its thread, and over to the child's where it branches off. */
@@ -94,7 +94,7 @@ function thread({ column, from }: TreeRow, row: number): string {
   return `M${x0} ${y0}C${x0} ${y0 + ROW * 0.6} ${x1} ${y0 + ROW * 0.2} ${x1} ${y0 + ROW * 0.8}V${y1}`;
 }
 
-/** Arrow keys go from one snapshot to the next. */
+/** Arrow keys move between snapshots. */
 function moveBetweenButtons(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (step === undefined) return;

@@ -1,4 +1,4 @@
-/** The chat as the browser keeps it, so that it is there again when the page is. */
+/** Stores the chat in the browser, and restores it with the page. */
 import { report } from '../parts/status.js';
 import type { Tree, Turn } from './conversation.js';
 
@@ -6,22 +6,22 @@ import type { Tree, Turn } from './conversation.js';
 export interface Lane {
   readonly id: string;
   readonly model: string;
-  /** The turn where it stands; `undefined` at the beginning. */
+  /** The current turn; `undefined` at the start. */
   readonly head: string | undefined;
 }
 
-/** How models choose their words; what is undefined is left to each model's own defaults. */
+/** Sampling settings; undefined uses each model's own default. */
 export interface Sampling {
   readonly temperature: number | undefined;
   readonly topP: number | undefined;
   readonly maxTokens: number;
   readonly seed: number | undefined;
-  /** What models with a chat template are told before a conversation; empty for nothing. */
+  /** The system prompt, for models with a chat template; empty for none. */
   readonly system: string;
 }
 
 export interface StoredChat {
-  /** A tree a model. */
+  /** A tree per model. */
   readonly trees: Readonly<Record<string, Tree>>;
   readonly lanes: readonly Lane[];
   readonly sampling: Sampling;
@@ -40,7 +40,7 @@ export function storeChat(chat: StoredChat): void {
   } catch {
     report(
       new Error(
-        'The browser has no room for more: this conversation is gone with the page. Start a new chat.',
+        'The browser has no storage left: this conversation will be lost with the page. Start a new chat.',
       ),
     );
   }
@@ -61,7 +61,7 @@ export function restoreChat(): StoredChat {
   }
 }
 
-/** A page that was left in the middle of an answer has what had come of it. */
+/** A turn whose page was closed during the answer keeps the partial answer. */
 function interrupted(turn: Turn): Turn {
   return turn.status === 'writing' ? { ...turn, status: 'stopped' } : turn;
 }

@@ -1,4 +1,4 @@
-/** A turn of a conversation: what was said, what came of it and what it took, and what can be done with it. */
+/** A turn of a conversation: message, answer, statistics and actions. */
 import { formatBytes, formatRate } from '../../../src/cli/format.js';
 import { lookInside } from '../inside/inside.js';
 import { reporting } from '../parts/status.js';
@@ -11,7 +11,7 @@ import { type Lane, modelOf, treeOf } from './lanes.js';
 interface TurnViewProps {
   turn: Turn;
   lane: Lane;
-  /** Where the lane stands. */
+  /** Whether it is the lane's current turn. */
   isLast: boolean;
 }
 
@@ -65,7 +65,7 @@ export function TurnView({ turn, lane, isLast }: TurnViewProps) {
   );
 }
 
-/** Why an answer ends where it does, where that is not because all was said. */
+/** The reason why an answer ended, unless it is complete. */
 function Ending({ turn: { status, answer, problem, outcome }, lane }: { turn: Turn; lane: Lane }) {
   if (status === 'failed') return <p class="failed">This turn failed: {problem}.</p>;
   if (status === 'stopped') return <p class="failed">Stopped: this turn left no snapshot.</p>;
@@ -77,7 +77,7 @@ function Ending({ turn: { status, answer, problem, outcome }, lane }: { turn: Tu
   return answer === '' ? <p class="ending">The model ended the text at once.</p> : null;
 }
 
-/** Whether an answer was cut since nothing more could be read or written behind it. */
+/** Whether an answer was cut because the context is full. */
 function isFull(
   { finishReason, reusedTokens, readTokens, writtenTokens }: NonNullable<Turn['outcome']>,
   lane: Lane,

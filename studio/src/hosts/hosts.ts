@@ -1,15 +1,15 @@
-/** Who runs models: the server that the studio comes from, or this tab. */
+/** Hosts of models: the studio's server, or this tab. */
 import type { TraceJson } from '../../../src/inspect/trace.js';
 import type { TraceRequest } from '../../../src/server/studio-api.js';
 import type { ChatOutcome, ChatRequest, ModelInfo, StoredState } from '../api.js';
 
 export interface Host {
   listModels(): Promise<readonly ModelInfo[]>;
-  /** Memories that it holds. */
+  /** The states that it stores. */
   listStates(): Promise<readonly StoredState[]>;
-  /** Whether it has a model, or a memory, of this name. */
+  /** Whether it has a model or a state of this name. */
   has(name: string): boolean;
-  /** Asks for an answer, which `onPart` gets as it is written, text and thoughts, and has the memory after it kept. */
+  /** Requests an answer, streamed to `onPart` as text and thoughts, and stores the state after it. */
   chat(
     request: ChatRequest,
     onPart: (text: string, thoughts: string) => void,
@@ -23,7 +23,7 @@ export interface Host {
 
 let hosts: readonly Host[] = [];
 
-/** The last of them is asked for what none has. */
+/** Sets the hosts; the last one gets requests for unknown names. */
 export function runOn(...all: readonly Host[]): void {
   hosts = all;
 }

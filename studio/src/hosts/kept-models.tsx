@@ -1,4 +1,4 @@
-/** Which models' files this browser keeps, so that a person can delete them. */
+/** The list of models stored in this browser, which the user can delete. */
 import { signal } from '@preact/signals';
 import type { KeptModel } from '../../../src/browser/index.js';
 import { formatBytes } from '../../../src/cli/format.js';
@@ -12,7 +12,7 @@ async function list(): Promise<void> {
   kept.value = await (await library()).keptModels();
 }
 
-/** They are listed when it is opened: a visit that runs nothing in the tab does not load what runs models. */
+/** The list is loaded when it is opened, so that a visit without models in the tab does not load the library. */
 export function KeptModels() {
   return (
     <details
@@ -50,7 +50,7 @@ export function KeptModels() {
 async function remove(model: KeptModel): Promise<void> {
   const question = {
     title: `Delete ${nameOf(model)}?`,
-    text: `Its files (${sizeOf(model)}) are deleted from this browser, and loaded again when the model is opened next. What it remembers stays.`,
+    text: `Its files (${sizeOf(model)}) are deleted from this browser, and loaded again when the model is opened next. Its saved states are kept.`,
     action: 'Delete',
   };
   if (!(await confirmed(question))) return;
@@ -61,7 +61,7 @@ async function remove(model: KeptModel): Promise<void> {
 const sizeOf = ({ bytes, isWhole }: KeptModel): string =>
   isWhole ? formatBytes(bytes) : `${formatBytes(bytes)} so far`;
 
-/** A server's model by its name, any other by its address. */
+/** The name of a server's model, or the address of any other. */
 function nameOf({ source }: KeptModel): string {
   const served = /\/studio\/api\/models\/([^/]+)\/[^/]+\/[^/]*$/.exec(source)?.[1];
   if (served !== undefined) return decodeURIComponent(served);

@@ -1,4 +1,4 @@
-/** Models in this tab: what cannot be used is not kept in memory. */
+/** Models in this tab: a model that cannot be used is freed. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ vi.stubGlobal('document', { baseURI: pathToFileURL(join(folder, 'index.html')).h
 vi.stubGlobal('crossOriginIsolated', false);
 const { infoOf, load, loading } = await import('./tab.js');
 
-test('a model whose template cannot be read is let go of', async () => {
+test('a model whose template cannot be read is freed', async () => {
   const dispose = vi.fn(async () => {});
   const chat = async (): Promise<never> => {
     throw new Error('the template is broken');

@@ -1,4 +1,4 @@
-/** This tab as a host: `heddle/browser` runs models in workers of the page. What they remember the browser keeps, for later visits too. */
+/** This tab as a host: `heddle/browser` runs models in workers of the page. The browser stores their states, also for later visits. */
 import { signal } from '@preact/signals';
 import type * as Heddle from '../../../src/browser/index.js';
 import { encodeTrace } from '../../../src/inspect/trace-json.js';
@@ -6,14 +6,14 @@ import { ApiError, type ChatOutcome, type ModelInfo, type StoredState } from '..
 import { report } from '../parts/status.js';
 import type { Host } from './hosts.js';
 
-/** The library lies beside the page as it is published: one file for the page, one for its worker. */
+/** The library is published beside the page: one file for the page, one for its worker. */
 const LIBRARY = new URL('heddle/index.js', document.baseURI).href;
 export const library = (): Promise<typeof Heddle> => import(/* @vite-ignore */ LIBRARY);
 
-/** Threads that compute. */
+/** Number of compute threads. */
 export const threads = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
 
-/** A memory of a running model, and what was said up to it. */
+/** A state of a running model, and the messages up to it. */
 interface Held {
   readonly stored: StoredState;
   readonly messages: readonly Heddle.ChatMessage[];
@@ -22,17 +22,17 @@ interface Held {
 interface Running {
   readonly model: Heddle.TabModel;
   readonly info: ModelInfo;
-  /** The memories that conversations go on from without reading them again. */
+  /** The loaded states, from which conversations continue without reading again. */
   readonly ready: Set<string>;
 }
 
 const running = new Map<string, Running>();
 const states = new Map<string, Held>();
 
-/** What is being loaded, and how much of it is there. */
+/** The models being loaded, with their progress. */
 export const loading = signal<ReadonlyMap<string, Heddle.LoadProgress | undefined>>(new Map());
 
-/** Loads a model, which from then on is run here. */
+/** Loads a model into this tab. */
 export async function load(name: string, source: Heddle.Source): Promise<Heddle.TabModel> {
   const tell = (progress: Heddle.LoadProgress | undefined): void => {
     loading.value = new Map(loading.value).set(name, progress);
@@ -53,7 +53,7 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
       });
       return model;
     } catch (error) {
-      // Nobody else knows of it, and it would stay in memory.
+      // Nothing else refers to it, so it must be freed here.
       await model.dispose();
       throw error;
     }
@@ -65,8 +65,8 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
 }
 
 /**
- * Deletes other versions of a model that a server gives, whose files lie in `folder`: an address names one version of them, so that no page
- * asks for the others again.
+ * Deletes other versions of a server's model, whose files are in `folder`: each version has its own address, so no page
+ * requests the others again.
  */
 export async function forgetOtherVersions(folder: string): Promise<void> {
   const { href } = new URL(folder, document.baseURI);
@@ -80,7 +80,7 @@ export async function forgetOtherVersions(folder: string): Promise<void> {
 
 export const infoOf = (name: string): ModelInfo | undefined => running.get(name)?.info;
 
-/** Frees a model; what it remembers is there again when it is loaded again. */
+/** Frees a model; its stored states are available when it is loaded again. */
 export async function unload(name: string): Promise<void> {
   const { model } = running.get(name) ?? {};
   running.delete(name);
@@ -106,7 +106,7 @@ function hold(model: string, { messages, parent: _, ...state }: Heddle.KeptState
   return stored;
 }
 
-/** Has a model remember, and returns what was said up to there. */
+/** Loads a state into a model, and returns the messages up to it. */
 async function remembered({ model, ready }: Running, id: string): Promise<Held['messages']> {
   const { messages } = held(id);
   if (!ready.has(id)) {
@@ -120,7 +120,7 @@ async function remembered({ model, ready }: Running, id: string): Promise<Held['
   return messages;
 }
 
-/** Keeps the memory after an answer; without room for it the answer stands without one. */
+/** Stores the state after an answer; without storage space, the answer has no state. */
 async function remember(name: string, chat: Heddle.TabChat, parent: string | undefined) {
   const snapshot = await chat.snapshot();
   try {
@@ -190,7 +190,7 @@ export const tab: Host = {
   async trace({ model: name, text, messages, options }) {
     const { model } = runningOf(name);
     if (messages === undefined) {
-      // As the server reads it: with the token that begins a text.
+      // As on the server, with the token that begins a text.
       return encodeTrace(await model.trace(await model.encodeFromStart(text!), options));
     }
     const chat = await model.chat({ lines: true });

@@ -1,4 +1,4 @@
-/** Which tokens one drew on, and whether that is true: what is lost without them, and without as many others. */
+/** Attribution of a token, and its deletion test: the loss without the attributed tokens, and without as many random ones. */
 import { Plot } from '../parts/plot.js';
 import { reporting } from '../parts/status.js';
 import { figure } from './heatmap.js';

@@ -1,25 +1,25 @@
-/** The numbers by which a text can be coloured. */
+/** The quantities by which a text can be coloured. */
 import { attribution, mixer, position, row, trace } from './inside.js';
 import { tensorOf } from './tensor.js';
 import { percent, wordOf } from './words.js';
 
-/** Whether attention with a fixed memory sees a token: since it is recent, since it was selected, or no more. */
+/** Why attention with a fixed memory sees a token (it is recent, or selected), or that it no longer does. */
 export type Mark = 'window' | 'selected' | 'forgotten' | undefined;
 
 export interface Colouring {
   readonly key: 'surprise' | 'row' | 'selection' | 'attribution';
   readonly name: string;
-  /** What the numbers are, with their unit. */
+  /** The quantity with its unit. */
   readonly meaning: string;
   readonly values: readonly (number | undefined)[];
-  /** What the colours are made of, where it is not the numbers themselves. */
+  /** The values of the colours, if they differ from `values`. */
   readonly shades?: readonly number[];
   readonly marks?: readonly Mark[];
-  /** Of the token that is looked at. */
+  /** A note on the current token. */
   readonly note?: string;
 }
 
-/** Those that there are for what is shown. */
+/** The colourings available for the current view. */
 export function colourings(): Colouring[] {
   const tokens = trace.value?.tokens ?? [];
   const at = position.value;
@@ -62,7 +62,7 @@ export function colourings(): Colouring[] {
       name: scores ? 'what this layer selects' : 'what this layer still sees',
       meaning: scores ? 'score' : 'seen until',
       values: [...(scores ?? until)],
-      // The layer weighs what it has selected by the logistic of the score.
+      // The layer weights selected tokens by the logistic function of the score.
       shades: marks.map((mark, i) => (mark === 'selected' && scores ? 1 / (1 + Math.exp(-scores[i]!)) : 0)),
       marks,
       note: `the layer sees the last ${Math.min(selection.window, at + 1)} tokens (dotted) and of the older ones the ${count} that it selected (underlined, the darker the higher their score); the grey ones it has forgotten`,

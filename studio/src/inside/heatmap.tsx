@@ -1,13 +1,13 @@
-/** A matrix of what each token (downwards) reads from those before it (across), as a picture that can be walked with keys. */
+/** A heatmap of how much each token (row) reads from the tokens before it (columns), with keyboard navigation. */
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Token } from '../../../src/inspect/trace.js';
 import { type Scale, scaleFor } from './scale.js';
 import { wordOf } from './words.js';
 
-/** Of the elements, those above are all as dark as can be, lest a single one makes the others pale. */
+/** The quantile at which the scale ends, so that a single large element does not make the others pale. */
 const MOST_SHARE = 0.995;
 
-/** Draws a matrix, a pixel an element. */
+/** Draws a matrix with one pixel per element. */
 export function paint(canvas: HTMLCanvasElement, matrix: Float32Array, size: number, scale: Scale): void {
   const context = canvas.getContext('2d')!;
   canvas.width = size;
@@ -26,7 +26,7 @@ interface HeatmapProps {
   readonly matrix: Float32Array;
   readonly tokens: readonly Token[];
   readonly name: string;
-  /** The row of the token that is looked at. */
+  /** The row of the current token. */
   readonly position: number;
   readonly onPosition: (position: number) => void;
 }
@@ -100,13 +100,13 @@ const MOVES: Readonly<Record<string, readonly [number, number]>> = {
   ArrowRight: [0, 1],
 };
 
-/** Three significant digits, short also where the number is small. */
+/** Formats with three significant digits, small numbers with an exponent. */
 export function figure(value: number): string {
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(2);
   return String(Number(value.toPrecision(3)));
 }
 
-/** The first token reads itself alone: beside that of attention, which is 1, the others would be pale. */
+/** The first row is excluded from the scale: the first token reads only itself, with the weight 1 in attention. */
 function scaleOf(matrix: Float32Array, size: number): Scale {
   const others = size > 1 ? matrix.subarray(size) : matrix;
   const sizes = others.map(Math.abs).filter((value) => value > 0);
@@ -114,12 +114,12 @@ function scaleOf(matrix: Float32Array, size: number): Scale {
   return scaleFor(others.map((value) => Math.max(-most, Math.min(most, value))));
 }
 
-/** The place of the greatest size. */
+/** The index of the largest absolute value. */
 function greatest(values: Float32Array): number {
   return values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]!) ? i : best), 0);
 }
 
-/** A head in small. */
+/** A thumbnail of a head. */
 export function Thumbnail({ matrix, size }: { matrix: Float32Array; size: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const scale = scaleOf(matrix, size);

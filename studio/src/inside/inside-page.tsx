@@ -1,4 +1,4 @@
-/** What a model does between the tokens of a text. */
+/** The inside page: what a model computes between the tokens of a text. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { connected } from '../parts/connection.js';
@@ -43,7 +43,7 @@ export function InsidePage() {
   );
 }
 
-/** What the trace shows. */
+/** The view of a trace. */
 export function TraceView() {
   const traced = trace.value;
   if (!traced) return null;
@@ -122,7 +122,7 @@ function SourceForm() {
   );
 }
 
-/** By what the tokens are coloured. */
+/** The current colouring. */
 export const colouring = signal<Colouring['key']>('selection');
 
 function TextView() {

@@ -1,4 +1,4 @@
-/** A text that is looked into, and what was traced of it so far: matrices and attributions come when they are looked at. */
+/** The traced text, and the parts of the trace so far: matrices and attributions are requested when they are viewed. */
 import { batch, computed, signal } from '@preact/signals';
 import type {
   AttributionOf,
@@ -34,7 +34,7 @@ export interface Heads {
   readonly weights: Tensor;
 }
 
-/** Long enough for attention with a window to have something to forget. */
+/** Long enough for attention with a window to forget tokens. */
 const OPENING =
   'Fellow citizens of the Senate and of the House of Representatives, the harvest has been good, and the Treasury is ' +
   'sound. The Secretary of the Navy reports that forty ships are ready for service, and that the yard at Norfolk will ' +
@@ -43,7 +43,7 @@ const OPENING =
   'new Territories, where a letter may be three months on its way. The debt of the late war has been reduced by one ' +
   'half, and no new tax is needed. What the fathers of the Republic began with little, we may carry on with much, if ' +
   'the people of every State remain what they have been. The report of the Secretary of the Navy';
-/** Elements of the matrices that are fetched at once. */
+/** The most matrix elements per request. */
 const MOST_ELEMENTS = 2e6;
 const MOST_HEADS = 16;
 const LENS_TOP = 5;
@@ -52,28 +52,28 @@ export const models = signal<readonly ModelInfo[]>([]);
 export const model = signal<string | undefined>(undefined);
 export const source = signal<Source>({ kind: 'text', text: OPENING });
 export const trace = signal<TraceJson | undefined>(undefined);
-/** What the trace is of, where more of it can be asked for; what stands in the form may be something else by now. */
+/** The subject of the trace, if more of it can be requested; the form may have changed since. */
 const subject = signal<Subject | undefined>(undefined);
 let latest: Subject | undefined;
-/** What is being fetched, in words. */
+/** A description of the request in progress. */
 export const working = signal<string | undefined>(undefined);
 
-/** The layer that is shown, and which of its mixers. */
+/** The current layer and mixer. */
 export const shown = signal({ layer: 0, mixer: 0 });
-/** The place of the first of the heads that are shown as small pictures, and the head that is shown large. */
+/** The index of the first thumbnail, and the head that is shown large. */
 export const firstHead = signal(0);
 export const head = signal(0);
-/** The token that is looked at. */
+/** The current token. */
 export const position = signal(0);
 /** By layer, mixer and first head. */
 const matrices = signal<ReadonlyMap<string, Heads>>(new Map());
 const attributions = signal<ReadonlyMap<number, Attribution>>(new Map());
-/** The token whose sources are shown. */
+/** The token whose attribution is shown. */
 const explained = signal<number | undefined>(undefined);
 
 export const layer = computed(() => trace.value?.layers[shown.value.layer]);
 export const mixer = computed(() => layer.value?.mixers[shown.value.mixer]);
-/** The heads that can be shown: those that the trace has matrices of, else all, which can be asked for. */
+/** The heads that can be shown: those with matrices in the trace, or all if more can be requested. */
 export const available = computed(() => {
   const of = mixer.value;
   if (of?.weights) return of.heads;
@@ -83,13 +83,13 @@ const matrixKey = computed(() => [shown.value.layer, shown.value.mixer, firstHea
 export const heads = computed(() => matrices.value.get(matrixKey.value));
 export const attribution = computed(() => attributions.value.get(explained.value ?? -1));
 
-/** How many heads come at once. */
+/** The number of heads per request. */
 export const headsAtOnce = computed(() => {
   const tokens = trace.value?.tokens.length ?? 1;
   return Math.max(1, Math.min(MOST_HEADS, Math.floor(MOST_ELEMENTS / tokens ** 2)));
 });
 
-/** Row `position` of the head that is shown: what the token reads from each of those before it. */
+/** Row `position` of the current head: how much the token reads from each token before it. */
 export const row = computed(() => {
   const found = heads.value;
   const at = found?.heads.indexOf(head.value) ?? -1;
@@ -101,7 +101,7 @@ export async function openInside(): Promise<void> {
   if (!models.value.some(({ id }) => id === model.value)) model.value = models.value[0]?.id;
 }
 
-/** From elsewhere in the studio: opens the page with this text. */
+/** Opens the inside page with this text, from elsewhere in the studio. */
 export function lookInside(wanted: string, what: Source): void {
   batch(() => {
     model.value = wanted;
@@ -117,7 +117,7 @@ export async function look(): Promise<void> {
   const wanted = { model: model.value, source: source.value };
   latest = wanted;
   const result = await ask(wanted, 'reading the text', { matrices: false, lens: LENS_TOP });
-  // Something else may have been asked for meanwhile.
+  // Another trace may have been requested meanwhile.
   if (latest !== wanted) return;
   batch(() => {
     subject.value = wanted;
@@ -125,7 +125,7 @@ export async function look(): Promise<void> {
   });
 }
 
-/** Shows a trace. What it holds is not asked for again. */
+/** Shows a trace. Its parts are not requested again. */
 export function reveal(result: TraceJson): void {
   const before = trace.value?.model;
   const stays = before?.type === result.model.type && before.pattern === result.model.pattern;
@@ -136,13 +136,13 @@ export function reveal(result: TraceJson): void {
     attributions.value = new Map(result.attributions.map((found) => [found.position, found]));
     explained.value = result.attributions.at(-1)?.position;
     position.value = result.tokens.length - 1;
-    // Who looks at a layer of a model goes on looking at it, in another text.
+    // For another text of the same model, the current layer stays selected.
     if (stays) show(shown.value.layer, shown.value.mixer, head.value);
     else show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
   });
 }
 
-/** Goes to a layer, and to one of its heads if it can be shown. */
+/** Selects a layer, and one of its heads if it can be shown. */
 export function show(layer: number, mixer = 0, wanted?: number): void {
   batch(() => {
     shown.value = { layer: Math.max(0, layer), mixer };
@@ -153,7 +153,7 @@ export function show(layer: number, mixer = 0, wanted?: number): void {
   fetchMatrices().catch(report);
 }
 
-/** Goes to other heads of the layer, from this place in the list of those that there are. */
+/** Shows other heads of the layer, starting at this index of the available ones. */
 export function showHeads(first: number): void {
   batch(() => {
     firstHead.value = first;
@@ -185,15 +185,15 @@ async function fetchMatrices(): Promise<void> {
   });
 }
 
-/** The tokens whose sources are known. */
+/** The available attributions, by position. */
 export const known = computed(() => [...attributions.value.values()].sort((a, b) => a.position - b.position));
 
-/** Whether it is known what a token drew on, or can be asked for. */
+/** Whether the attribution of a token is available or can be requested. */
 export function canExplain(at: number): boolean {
   return attributions.value.has(at) || (subject.value !== undefined && at > 0);
 }
 
-/** What a token drew on; the one behind the last is what the model would say next. */
+/** Requests the attribution of a token; the position after the last token is the model's next token. */
 export async function explain(at: number): Promise<void> {
   const of = subject.value;
   if (!attributions.value.has(at)) {

@@ -1,4 +1,4 @@
-/** The layers in their order, a bead for each: what mixes along the sequence can be looked into. */
+/** The layers in order, a bead for each; those with mixers can be selected. */
 import type { Layer } from './inside.js';
 
 const KINDS: Readonly<Record<string, string>> = {

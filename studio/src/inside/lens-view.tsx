@@ -1,12 +1,12 @@
-/** The logit lens: what the model would say next, had it stopped after each layer. */
+/** The logit lens: the predictions from the residual stream after each layer. */
 import { position, trace } from './inside.js';
 import { css, inkOn, scaleFor } from './scale.js';
 import { tensorOf } from './tensor.js';
 import { percent, wordOf } from './words.js';
 
-/** Of the colours, below the words. */
+/** Strength of the colours below the words. */
 const STRENGTH = 0.7;
-/** Tokens that are shown on each side of the one that is looked at. */
+/** Tokens shown on each side of the current one. */
 const AROUND = 7;
 
 export function LensView() {
@@ -70,7 +70,7 @@ export function LensView() {
   );
 }
 
-/** What comes behind the token that is looked at, in the end. */
+/** The final predictions after the current token. */
 function Likeliest() {
   const { lens, tokens } = trace.value!;
   const last = lens!.layers.length - 1;

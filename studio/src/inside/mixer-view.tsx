@@ -1,4 +1,4 @@
-/** One mixer: its heads' matrices, what it writes, keeps and erases, and how long its memory reaches. */
+/** One mixer: its heads' matrices, its write, keep and erase gates, and its horizon. */
 import { Plot } from '../parts/plot.js';
 import { figure, Heatmap, Thumbnail } from './heatmap.js';
 import {
@@ -109,7 +109,7 @@ function HeadPicker() {
   );
 }
 
-/** From where the token that is looked at reads most, in words. */
+/** The tokens from which the current token reads most. */
 function Reads() {
   const { tokens } = trace.value!;
   const read = row.value;
@@ -124,7 +124,7 @@ function Reads() {
   );
 }
 
-/** The scores by which a layer chooses the older tokens that it keeps. */
+/** The scores by which a layer selects the older tokens that it keeps. */
 function Selection({ scores }: { scores: readonly number[] }) {
   const { window, selected } = mixer.value!.selection!;
   return (
@@ -144,7 +144,7 @@ function Selection({ scores }: { scores: readonly number[] }) {
   );
 }
 
-/** What the chosen head does at each token; the others of those that are shown are its shadow. */
+/** A gate of the current head over tokens; the other shown heads are drawn as shadows. */
 function OverTime({
   title,
   unit,
@@ -163,12 +163,12 @@ function OverTime({
     y: [...values.row(i)],
     ...(index !== head.value && { style: 'shadow' as const }),
   }));
-  // What is drawn last lies on top.
+  // The last line is drawn on top.
   const sorted = [...lines.filter(({ style }) => style), ...lines.filter(({ style }) => !style)];
   return <Plot title={title} unit={unit} lines={sorted} xName="token" group="tokens" />;
 }
 
-/** Heads by how many tokens their memory reaches back, in steps of a factor of two. */
+/** A histogram of the heads' horizons in tokens, with bins of a factor of two. */
 function Horizon({ values }: { values: readonly number[] }) {
   const bins = values.map((value) => Math.max(0, Math.floor(Math.log2(Math.max(value, 1)))));
   const last = Math.min(20, Math.max(...bins));

@@ -3,7 +3,7 @@ import { figure } from './heatmap.js';
 import { trace } from './inside.js';
 import { wordOf } from './words.js';
 
-/** Of `figures`, one for each of the text's first tokens, the `count` that are furthest from 0. */
+/** The `count` values of `figures` (one per token) with the largest absolute values. */
 export function Ranking({ figures, count }: { figures: Float32Array; count: number }) {
   const { tokens } = trace.value!;
   const most = [...figures.keys()]

@@ -1,17 +1,17 @@
-/** From numbers to colours: attention grows from the ground; what has a sign leaves it in two directions. */
+/** Colour scales: sequential for non-negative values, diverging for signed ones. */
 import { colour, isDark } from '../parts/theme.js';
 
 export type Rgb = readonly [number, number, number];
 
 export interface Scale {
-  /** The least and the greatest value that are told apart. */
+  /** The limits of the scale. */
   readonly range: readonly [number, number];
   rgb(value: number): Rgb;
 }
 
-/** The colours of the style sheet that scales are made of. */
+/** The colours of the style sheet for scales. */
 function scaleColours(): { ground: Rgb; high: Rgb; low: Rgb } {
-  // Whoever asks is drawn anew when the theme changes.
+  // Reading the signal makes the caller render again when the theme changes.
   void isDark.value;
   return {
     ground: parseHex(colour('ground')),
@@ -21,8 +21,8 @@ function scaleColours(): { ground: Rgb; high: Rgb; low: Rgb } {
 }
 
 /**
- * Up to the greatest size among the values, which is as strong as said: text is read on what is not too strong. Small ones
- * are lifted: the colour goes with the square root.
+ * A scale up to the largest absolute value, which gets the given strength, so that text on it stays readable. Small values
+ * are emphasized: the colour is proportional to the square root.
  */
 export function scaleFor(values: Iterable<number>, strength = 1): Scale {
   const { ground, high, low } = scaleColours();
@@ -47,14 +47,14 @@ export function scaleFor(values: Iterable<number>, strength = 1): Scale {
 
 export const css = (rgb: Rgb): string => `rgb(${rgb.join(' ')})`;
 
-/** Ink that can be read on a colour. */
+/** The text colour with more contrast on a colour. */
 export function inkOn([red, green, blue]: Rgb): string {
   const linear = [red, green, blue].map((value) => {
     const share = value / 255;
     return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
   });
   const luminance = 0.2126 * linear[0]! + 0.7152 * linear[1]! + 0.0722 * linear[2]!;
-  // Where black and white have the same contrast.
+  // The luminance at which black and white have the same contrast.
   return luminance > 0.179 ? '#000' : '#fff';
 }
 

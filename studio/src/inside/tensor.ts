@@ -1,4 +1,4 @@
-/** Numbers of a trace, as they come. */
+/** Tensors of a trace. */
 import type { EncodedValues } from '../../../src/inspect/trace.js';
 
 export class Tensor {
@@ -7,7 +7,7 @@ export class Tensor {
     readonly data: Float32Array,
   ) {}
 
-  /** The elements at these places of the first dimensions. */
+  /** The elements at these indices of the first dimensions. */
   row(...places: readonly number[]): Float32Array {
     const size = this.dims.slice(places.length).reduce((a, b) => a * b, 1);
     const at = places.reduce((sum, place, axis) => sum * this.dims[axis]! + place, 0);
@@ -22,7 +22,7 @@ export class Tensor {
   }
 }
 
-/** From base64 of little-endian float32. */
+/** Decodes base64 of little-endian float32. */
 export function tensorOf({ dims, data }: EncodedValues): Tensor {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);

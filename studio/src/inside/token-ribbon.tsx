@@ -1,20 +1,20 @@
-/** The text, token by token, on the colours of some number that each has. */
+/** The text token by token, coloured by a quantity. */
 import type { TracedToken } from '../../../src/inspect/trace.js';
 import type { Mark } from './colourings.js';
 import { figure } from './heatmap.js';
 import { css, inkOn, scaleFor } from './scale.js';
 import { wordOf } from './words.js';
 
-/** Of the colours, below the text. */
+/** Strength of the colours below the text. */
 const STRENGTH = 0.5;
 
 interface TokenRibbonProps {
   readonly tokens: readonly TracedToken[];
-  /** One for each token; undefined for one that has none. */
+  /** One value per token; undefined for tokens without one. */
   readonly values: readonly (number | undefined)[];
-  /** What the numbers are, with their unit. */
+  /** The quantity with its unit. */
   readonly meaning: string;
-  /** How a token stands out besides its colour. */
+  /** See `Colouring.shades`. */
   readonly shades?: readonly number[];
   readonly marks?: readonly Mark[];
   readonly position: number;

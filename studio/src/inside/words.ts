@@ -5,7 +5,7 @@ export function percent(share: number): string {
   return `${Number((100 * share).toPrecision(2))} %`;
 }
 
-/** What cannot be seen, except for the space. */
+/** Invisible characters except the space. */
 const INVISIBLE = /[\p{C}\p{Zl}\p{Zp}\u00a0]/gu;
 
 /** A token alone, with its white space made visible. */

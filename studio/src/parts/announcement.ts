@@ -1,4 +1,4 @@
-/** What is said to a screen reader. */
+/** Announcements to screen readers. */
 import { signal } from '@preact/signals';
 
 export const announcement = signal('');

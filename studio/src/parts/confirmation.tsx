@@ -1,4 +1,4 @@
-/** A question before something is done that cannot be undone. */
+/** A confirmation dialog for irreversible actions. */
 import { signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 
@@ -6,13 +6,13 @@ interface Question {
   readonly title: string;
   /** What is lost, and what is not. */
   readonly text: string;
-  /** What the button that does it says. */
+  /** The label of the confirming button. */
   readonly action: string;
 }
 
 const asked = signal<(Question & { readonly answer: (yes: boolean) => void }) | undefined>(undefined);
 
-/** Whether the person wants it done. */
+/** Asks the user; resolves to true if confirmed. */
 export function confirmed(question: Question): Promise<boolean> {
   asked.value?.answer(false);
   return new Promise((resolve) => {
@@ -24,7 +24,7 @@ export function confirmed(question: Question): Promise<boolean> {
   });
 }
 
-/** Where the question is shown. */
+/** The dialog. */
 export function Confirmation() {
   const dialog = useRef<HTMLDialogElement>(null);
   const question = asked.value;

@@ -1,12 +1,12 @@
-/** Whether the server can be reached. Once a request has found that it cannot, it is tried again until it can. */
+/** Whether the server can be reached. After a failed request, the connection is tried again until it works. */
 import { signal } from '@preact/signals';
 import { announce } from './announcement.js';
 
 export const connected = signal(true);
-/** Whether it is being tried at the moment. */
+/** Whether an attempt is in progress. */
 export const trying = signal(false);
 
-/** Between two tries, in milliseconds. */
+/** The pause between two attempts, in milliseconds. */
 const PAUSE = 2000;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -17,7 +17,7 @@ export function connectionLost(): void {
   timer = setTimeout(tryAgain, PAUSE);
 }
 
-/** Asks whether the server is there again, and if not, goes on asking from time to time. */
+/** Checks whether the server can be reached again, and repeats the check if not. */
 export async function tryAgain(): Promise<void> {
   if (connected.value || trying.value) return;
   clearTimeout(timer);

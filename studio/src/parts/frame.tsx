@@ -1,4 +1,4 @@
-/** What surrounds the pages of the studio and of the demo: their names, the theme, and what is told to the person. */
+/** The frame of the pages of the studio and the demo: navigation, theme, and messages. */
 import type { ComponentChildren, ComponentType } from 'preact';
 import mark from '../heddle.svg';
 import { problem } from './status.js';
@@ -10,12 +10,12 @@ export interface PageOf {
 }
 
 interface FrameProps {
-  /** Behind the name of Heddle. */
+  /** The part of the title after "Heddle". */
   readonly title: string;
-  /** By what stands in the page's address. */
+  /** The pages by their names in the address. */
   readonly pages: Readonly<Record<string, PageOf>>;
   readonly page: string;
-  /** What the person must know, above the page, so that nothing of it is covered. */
+  /** Messages above the page, so that they do not cover it. */
   readonly children?: ComponentChildren;
 }
 

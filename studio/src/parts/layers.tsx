@@ -1,7 +1,7 @@
-/** The layers of a model in words, and its pattern of letters where the pointer rests on them. */
+/** The layers of a model in words, with the pattern as a tooltip. */
 import { countLayers } from '../../../src/models/pattern.js';
 
-/** `letters`: where the letters of the pattern are shown beside it, so that it is their legend. */
+/** With `letters`, the words include the letters of the pattern, as their legend. */
 export function Layers({ pattern, letters = false }: { pattern: string; letters?: boolean }) {
   return (
     <span title={`layers ${pattern}`}>

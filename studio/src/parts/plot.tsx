@@ -10,7 +10,7 @@ export interface Line {
   readonly colour: string;
   readonly x: readonly number[];
   readonly y: readonly number[];
-  /** Points are marked, or the line is drawn as a shadow of another one and not named. */
+  /** `points` draws markers; `shadow` draws a faint line without a name. */
   readonly style?: 'points' | 'shadow';
 }
 
@@ -21,9 +21,9 @@ interface PlotProps {
   readonly logarithmic?: boolean;
   readonly xName?: string;
   readonly format?: (value: number) => string;
-  /** Plots of one group show the same step. */
+  /** Plots of a group share the cursor. */
   readonly group?: string;
-  /** Names the lines; where a table beside the plot does, there is no need. */
+  /** Whether to show a legend; not needed beside a table that names the lines. */
   readonly legend?: boolean;
 }
 
@@ -126,7 +126,7 @@ export function Plot({
   );
 }
 
-/** Of the ticks of a logarithmic axis, those that begin with 1, 2 or 5. */
+/** The ticks of a logarithmic axis that start with 1, 2 or 5. */
 const leading = (_: uPlot, ticks: number[]): (number | null)[] =>
   ticks.map((tick) => ([1, 2, 5].includes(Number(tick.toExponential()[0])) ? tick : null));
 
@@ -135,7 +135,7 @@ function joinedTable(lines: readonly Line[]): uPlot.AlignedData {
   return uPlot.join(lines.map(({ x, y }) => [[...x], [...y]] as uPlot.AlignedData));
 }
 
-/** What the lines are where the pointer is. */
+/** The values of the lines at the pointer. */
 function words(
   { cursor: { idx }, data }: uPlot,
   lines: readonly Line[],

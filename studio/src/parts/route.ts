@@ -1,4 +1,4 @@
-/** Which page is open: it stands in the address behind `#/`. */
+/** The current page, which is in the address after `#/`. */
 import { signal } from '@preact/signals';
 
 const PAGES = ['chat', 'library', 'runs', 'inside'] as const;
@@ -9,7 +9,7 @@ const named = (): PageName => PAGES.find((name) => location.hash === `#/${name}`
 export const page = signal<PageName>(named());
 
 addEventListener('hashchange', () => {
-  // The link that skips to the page is no page.
+  // The skip link is not a page.
   if (location.hash.startsWith('#/')) page.value = named();
 });
 

@@ -1,4 +1,4 @@
-/** The button that changes between light, dark, and as the system has it. */
+/** The button that switches between light, dark and the system's theme. */
 import { nextTheme, theme } from './theme.js';
 
 const THEMES = { auto: 'as the system', light: 'light', dark: 'dark' } as const;

@@ -1,4 +1,4 @@
-/** Light, dark, or as the system has it. */
+/** The theme: light, dark, or that of the system. */
 import { computed, effect, signal } from '@preact/signals';
 
 const THEMES = ['auto', 'light', 'dark'] as const;
@@ -12,7 +12,7 @@ system.addEventListener('change', ({ matches }) => {
 });
 
 export const theme = signal<Theme>(THEMES.find((name) => name === localStorage.getItem(STORED)) ?? 'auto');
-/** What is drawn on a canvas takes its colours from here. */
+/** Canvas drawings depend on this signal. */
 export const isDark = computed(() => (theme.value === 'auto' ? systemIsDark.value : theme.value === 'dark'));
 
 effect(() => {

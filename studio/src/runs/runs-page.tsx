@@ -1,4 +1,4 @@
-/** Training runs side by side, while they go on. */
+/** Training runs side by side, updated while they run. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatCount, formatRate } from '../../../src/cli/format.js';
@@ -130,7 +130,7 @@ function Plots({ shown }: { shown: readonly Shown[] }) {
       ];
     });
   const perplexity = shown.map(({ run, log: { evaluations }, colour }): Line => {
-    // That of new weights is the size of the vocabulary, and would leave no room for the others.
+    // The perplexity of new weights is about the size of the vocabulary and would compress the rest of the plot.
     const told = evaluations.filter(({ step, perplexity }) => {
       return perplexity !== undefined && (step > 0 || evaluations.length <= 2);
     });
@@ -153,7 +153,7 @@ function Plots({ shown }: { shown: readonly Shown[] }) {
   );
 }
 
-/** The evaluation whose samples are shown, counted from the last one. */
+/** The evaluation whose samples are shown, counted back from the last one. */
 const back = signal(0);
 
 function Samples({ shown }: { shown: readonly Shown[] }) {

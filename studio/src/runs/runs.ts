@@ -1,26 +1,26 @@
-/** The training runs that the server finds, and the logs of those that are looked at, which it follows. */
+/** The server's training runs, and the logs of the selected ones, which are followed. */
 import { batch, signal } from '@preact/signals';
 import type { RunLog, TrainingRun } from '../../../src/server/studio-api.js';
 import { listRuns, readRun } from '../api.js';
 
-/** All of a log that was read so far. */
+/** The part of a log that has been read. */
 export type Log = Pick<RunLog, 'steps' | 'evaluations' | 'samples'>;
 
 export const runs = signal<readonly TrainingRun[] | undefined>(undefined);
-/** The command that begins a run. */
+/** The command that starts a run. */
 export const beginning = signal('');
 export const logs = signal<Readonly<Record<string, Log>>>({});
-/** The runs that are compared, with the number of each one's colour. */
+/** The compared runs, with the number of each run's colour. */
 export const compared = signal<ReadonlyMap<string, number>>(new Map());
 
 const COLOURS = 6;
-/** Compared at first. */
+/** The number of runs that are compared initially. */
 const FIRST = 3;
 const MILLISECONDS = 2000;
 
 const cursors = new Map<string, string>();
 
-/** Follows the runs until it is ended by what it returns. `onError` gets what goes wrong, once until it goes well again. */
+/** Polls the runs until the returned function is called. `onError` gets an error once until a request succeeds again. */
 export function follow(onError: (error: unknown) => void): () => void {
   let ended = false;
   let failing = false;
@@ -62,12 +62,12 @@ export function compare(id: string, wanted: boolean): void {
   compared.value = chosen;
 }
 
-/** Reads what a log has grown by. */
+/** Reads the new part of a log. */
 export async function catchUp(id: string): Promise<void> {
   for (;;) {
     const from = cursors.get(id);
     const part = await readRun(id, from);
-    // Another call may have read the same meanwhile.
+    // Another call may have read the same part meanwhile.
     if (cursors.get(id) !== from) return;
     cursors.set(id, part.next);
     const known = part.anew ? undefined : logs.value[id];
@@ -91,7 +91,7 @@ function joined(a: Log, b: Log): Log {
   };
 }
 
-/** A mean over the last steps that weighs the nearest ones most, without a bias at the beginning. */
+/** An exponential moving average with bias correction. */
 export function smoothed(values: readonly number[], weight = 0.9): number[] {
   let sum = 0;
   let weights = 0;
