@@ -62,6 +62,19 @@ test('/reset begins anew, and what is not known is told', async () => {
   expect(answers).toHaveLength(2);
   expect(said).toContain('Turns so far: 1.');
   expect(said).toContain('/regenerate');
+  expect(said).toContain(
+    'there is no command /what: a text that begins like one is said with a space before it',
+  );
+  expect(said).toContain('expected /edit <n> <text>, with n from 1 to 1');
+});
+
+test('a command that is not known, in whatever letters, is not said to the model', async () => {
+  const { answers, said } = await chat(['/regenerate', '/NOPE now', '/re-do', ' /nope', '/home/ann']);
+  expect(said).toContain('there is no answer yet');
+  expect(said).toContain('there is no command /NOPE');
+  expect(said).toContain('there is no command /re-do');
+  expect(said).not.toContain('there is no command /nope');
+  expect(answers).toHaveLength(2);
 });
 
 test('a model is quantized while it is read', async () => {

@@ -65,8 +65,16 @@ test('the version, without loading what it does not need', async () => {
     '../checkpoint/wording.js',
     '../command-line.js',
     '../errors.js',
+    '../platform/unreadable.js',
     './help.js',
   ]);
+});
+
+test('devices are listed, and what drivers say of themselves is not', async () => {
+  const { code, stdout, stderr } = await heddle(['devices', '--json']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const names = (JSON.parse(stdout) as { name: string }[]).map(({ name }) => name);
+  expect(names).toEqual(['cpu', 'wasm', 'webgpu', 'cuda']);
 });
 
 test('a wrong call is told in the same voice as everything else', async () => {

@@ -148,7 +148,13 @@ describe('refuses, and writes nothing:', () => {
   test('--lora without --from, --lora-alpha without --lora, a rank of 0', async () => {
     await refused(/^heddle: --lora trains adapters beside the weights of a model.*--from/, '--lora', '4');
     await refused(/^heddle: --lora-alpha .*--lora/, '--from', base, '--lora-alpha', '4');
-    await refused(/^heddle: the rank of the adapters is 0/, '--from', base, '--lora', '0');
+    await refused(
+      /^heddle: option '--lora <rank>' argument '0' is invalid\. expected a whole number, 1 or more/,
+      '--from',
+      base,
+      '--lora',
+      '0',
+    );
   });
 
   test('no model', async () => {

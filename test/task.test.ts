@@ -12,8 +12,15 @@ const at = (name: string): string => join(here, name);
 
 test('lists the tasks with what guessing reaches', async () => {
   const { stdout, code } = await heddle(['task', 'list']);
-  expect(stdout).toMatch(/^ +task +chance/);
-  expect(stdout).toMatch(/induction +6\.3 % +256 +256, 4096, 65536 +what stood behind a mark/);
+  expect(stdout).toMatch(/^ +task +score of guessing +learned from +tested on/);
+  expect(stdout).toMatch(
+    /induction +6\.3 % accuracy +256 tokens +256 \| 4,096 \| 65,536 tokens +what stood behind a mark/,
+  );
+  expect(stdout).toMatch(/mnist +10\.0 % accuracy +49 patches +49 patches/);
+  for (const line of stdout.trimEnd().split('\n').slice(1))
+    expect(line).toMatch(
+      /\d (tokens|bytes|patches|positions) .*\d (tokens|bytes|patches|positions|rows ahead) /,
+    );
   expect(code).toBe(0);
 });
 

@@ -177,18 +177,55 @@ describe('refuses', () => {
     expectRefusal(await train(corpus(), '--config', join(here, 'none.json')), /none\.json cannot be read/);
   });
 
-  test('a batch or a sequence of nothing', async () => {
-    for (const flag of ['--batch', '--sequence']) {
-      const args = ['train', corpus(), '--config', tiny(), '--out', out(), '--vocab', '300', flag, '0'];
-      const outcome = await heddle(args);
+  test('an option that is wrong, before anything is read', async () => {
+    const whole = 'expected a whole number, 1 or more';
+    const wrong: [string[], string][] = [
+      [['--batch', '0'], whole],
+      [['--sequence', '0'], whole],
+      [['--accumulate', '0'], whole],
+      [['--vocab', '0'], whole],
+      [['--learning-rate', '0'], 'expected a number above 0'],
+      [['--learning-rate', '-1'], 'expected a number above 0'],
+      [['--validation', '1'], 'expected a share between 0 and 1'],
+      [['--rate', 'layer:S=-1'], 'expected a number, 0 or more'],
+      [['--distill', '-1'], 'expected a number, 0 or more'],
+      [['--lora', '2'], '--lora trains adapters beside the weights of a model'],
+      [['--batch', '3', '--devices', '2'], '--batch 3 cannot be shared by 2 GPUs'],
+      [['--processes', '2'], 'need all three of --processes, --process and --coordinator'],
+      [['--teacher', join(here, 'nobody')], 'nobody is not a model'],
+    ];
+    const nothing = join(here, 'no-corpus.txt');
+    for (const [args, message] of wrong) {
+      const { code, stdout, stderr } = await heddle(['train', nothing, '--out', out(), ...args]);
+      expect([args, code, stdout]).toEqual([args, 1, '']);
+      expect(stderr).toContain(message);
+      expect(stderr).not.toContain('no-corpus');
+    }
+    expect(existsSync(out())).toBe(false);
+  });
+
+  test('what does not fit the model, before a device is opened', async () => {
+    for (const [args, message] of [
+      [['--rate', 'layer:Q=0.1'], /no parameter that is trained belongs to layer:Q/],
+      [['--precision', 'bfloat16,Q=float32'], /no layer of this model is 'Q'/],
+    ] as const) {
+      // There is no such device here.
+      const outcome = await train(corpus(), '--config', tiny(), '--device', 'cuda', ...args);
       const last = { ...outcome, stderr: outcome.stderr.replace(/^(corpus|model|run) .*\n/gm, '') };
-      expectRefusal(last, new RegExp(`${flag.slice(2)} is 0`));
+      expectRefusal(last, message);
     }
   });
 
   test('to resume what never began', async () => {
     expectRefusal(await train(corpus(), '--config', tiny(), '--resume'), /run\/checkpoint/);
   });
+});
+
+test('with 0 steps the model is written as it begins, and that is said', async () => {
+  const { code, stderr } = await train(corpus(), '--config', tiny(), '--steps', '0');
+  expect(stderr).toMatch(/note +0 steps: nothing is trained, and the model is written as it begins/);
+  expect(existsSync(join(out(), 'checkpoint', 'model.safetensors'))).toBe(true);
+  expect(code).toBe(0);
 });
 
 test('Ctrl-C saves and exits with 130; --resume completes', async () => {

@@ -86,7 +86,7 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   for await (const line of terminal) {
     interrupt = new AbortController();
     options.signal = interrupt.signal;
-    const shown = /^\s*\/source\s+(.+?)\s*$/.exec(line)?.[1];
+    const shown = /^\/source\s+(.+?)\s*$/.exec(line)?.[1];
     if (shown !== undefined && partner.show) await showTo(partner, model, shown);
     else {
       const reply = replyTo(line, partner, options);
@@ -99,6 +99,7 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
 }
 
 const COMMANDS: readonly (readonly [string, string])[] = [
+  ['/help', 'these lines'],
   ['/regenerate', 'another answer in the place of the last one'],
   ['/edit <n> <text>', 'say something else in turn n, counted from 1; what came after is forgotten'],
   ['/reset', 'begin anew'],
@@ -123,7 +124,7 @@ function replyTo(
   partner: Partner,
   options: ChatOptions,
 ): AsyncGenerator<GeneratedPiece, unknown> | undefined {
-  const [, command, rest = ''] = /^\s*(\/[a-z]+)(?:\s+(.*?))?\s*$/.exec(line) ?? [];
+  const [, command, rest = ''] = /^(\/[a-z][a-z-]*)(?:\s+(.*?))?\s*$/i.exec(line) ?? [];
   if (command === undefined) return partner.takes(line) ? partner.answer(line, options) : undefined;
   const edit = /^(\d+)\s+(.+)$/.exec(rest);
   if (command === '/regenerate' && partner.turns > 0) {
@@ -138,11 +139,21 @@ function replyTo(
     partner.reset();
     say('(begun anew)');
   } else {
-    say(`Turns so far: ${partner.turns}. Commands:`);
     const commands = partner.show ? [...COMMANDS, SOURCE_COMMAND] : COMMANDS;
+    if (command !== '/help') say(refusalOf(command, commands, partner.turns));
+    say(`Turns so far: ${partner.turns}. Commands:`);
     for (const [name, what] of commands) say(`  ${name.padEnd(24)}${what}`);
   }
   return undefined;
+}
+
+/** Why a command does nothing. */
+function refusalOf(command: string, commands: readonly (readonly [string, string])[], turns: number): string {
+  const known = commands.find(([name]) => name.split(' ')[0] === command)?.[0];
+  if (known === undefined)
+    return `heddle: there is no command ${command}: a text that begins like one is said with a space before it`;
+  if (command === '/regenerate') return 'heddle: there is no answer yet: say something first';
+  return `heddle: expected ${known}${command === '/edit' && turns > 0 ? `, with n from 1 to ${turns}` : ''}`;
 }
 
 async function turn(

@@ -1,5 +1,6 @@
 /** `heddle evaluate`: measures a model's perplexity on held-out documents. */
 import type { Command } from 'commander';
+import { positive } from '../bench/positive.js';
 import { openDevice } from '../engine/index.js';
 import { modelFolder, openModel, wrongKind } from '../models/index.js';
 import {
@@ -20,7 +21,7 @@ import {
 import { formatCount } from './format.js';
 import { hasIds, idsOption } from './ids-to-learn.js';
 import { adapterFolder, adapterOption, MODEL_HELP } from './loading-options.js';
-import { number, wholeNumber } from './options.js';
+import { share, wholeNumber } from './options.js';
 import { isPairs, toLearn } from './to-learn.js';
 
 interface EvaluateFlags {
@@ -42,10 +43,10 @@ export function configure(command: Command): void {
     .option(
       '--validation <fraction>',
       'share of the documents or pairs that is held out, as in training',
-      number,
+      share,
       0.05,
     )
-    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
+    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", positive)
     .option('--seed <n>', 'which pairs are held out, as in training', wholeNumber, TRAINING_DEFAULTS.seed)
     .addOption(idsOption())
     .addOption(adapterOption())

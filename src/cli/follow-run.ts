@@ -1,9 +1,8 @@
 /** Runs training with progress, Ctrl-C handling and a summary. */
 import { join } from 'node:path';
 import { type Device, openDevice } from '../engine/index.js';
-import { DeviceError } from '../errors.js';
-import { CHECKPOINT } from '../models/index.js';
-import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
+import { CHECKPOINT, countParameters, type Model, parametersOf } from '../models/index.js';
+import { checkRun, type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
 import { abortedByPerson, endSoon } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
@@ -34,9 +33,13 @@ export async function followRun(
   options: DeviceFlags,
   wording: RunWording,
 ): Promise<boolean> {
-  const device = await openDevice(options.device, deviceOptionsOf(options));
+  const deviceOptions = deviceOptionsOf(options);
+  checkRun(input);
+  if (input.settings.steps === 0)
+    say('note        0 steps: nothing is trained, and the model is written as it begins');
+  const device = await openDevice(options.device, deviceOptions);
   const signal = abortedByPerson(() => say('\ninterrupted: saving when the present steps are done'));
-  const writer = sampler && (options.device === 'cpu' ? device : await openWriter());
+  const writer = sampler && (options.device === 'cpu' ? device : await openWriter(input.model));
   const progress = new Progress(input.settings, wording);
   const result = await train({
     ...input,
@@ -50,6 +53,7 @@ export async function followRun(
       if (device.group) endSoon();
       throw error;
     });
+  if (writer !== device) await writer?.dispose();
   await device.dispose();
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
@@ -66,12 +70,19 @@ export async function followRun(
   return true;
 }
 
-/** The device for samples during GPU training: the CPU, or our WebAssembly kernels if ONNX Runtime is missing and cannot be fetched. */
-function openWriter(): Promise<Device> {
-  return openDevice('cpu').catch((error: unknown) => {
-    if (error instanceof DeviceError) return openDevice('wasm');
-    throw error;
-  });
+/** The part of WebAssembly's memory that weights may take, beside states and what a step needs. */
+const MOST_SHARE = 0.75;
+
+/**
+ * The device for samples during training on a GPU: our WebAssembly kernels, which need no ONNX Runtime, or the CPU for a model that is larger
+ * than their memory.
+ */
+export async function openWriter(model: Model): Promise<Device> {
+  const wasm = await openDevice('wasm');
+  const bytes = 4 * countParameters(parametersOf(model));
+  if (bytes <= MOST_SHARE * (wasm.addressable ?? Number.POSITIVE_INFINITY)) return wasm;
+  await wasm.dispose();
+  return openDevice('cpu');
 }
 
 /** Writes a message to standard error; standard output is for results. */

@@ -26,6 +26,28 @@ export function number(text: string): number {
   return value;
 }
 
+/** Parses a number above 0. Throws commander's `InvalidArgumentError`. */
+export function above0(text: string): number {
+  const value = number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('expected a number above 0.');
+  return value;
+}
+
+/** Parses a number of 0 or more. Throws commander's `InvalidArgumentError`. */
+export function atLeast0(text: string): number {
+  const value = number(text);
+  if (!(value >= 0)) throw new InvalidArgumentError('expected a number, 0 or more.');
+  return value;
+}
+
+/** Parses a share between 0 and 1. Throws commander's `InvalidArgumentError`. */
+export function share(text: string): number {
+  const value = number(text);
+  if (!(value > 0 && value < 1))
+    throw new InvalidArgumentError('expected a share between 0 and 1, as in 0.05.');
+  return value;
+}
+
 /** Parses an option that must be one of these words. Throws commander's `InvalidArgumentError`. */
 export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {
   return (text) => {

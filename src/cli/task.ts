@@ -22,7 +22,7 @@ import { positionsOf, scoreText, TASKS, taskModel, taskOf } from '../tasks/index
 import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
-import { choice, each, number, wholeNumber } from './options.js';
+import { above0, choice, each, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
   averageOption,
@@ -50,12 +50,15 @@ export function configure(command: Command): void {
     .action(() => {
       const rows = TASKS.map(({ name, measure, chance, lengths, about }) => [
         name,
-        chance === undefined ? '-' : scoreText(measure, chance),
-        String(lengths.train),
-        lengths.test.join(', '),
+        chance === undefined
+          ? '-'
+          : `${scoreText(measure, chance)} ${measure.name === 'bits/byte' ? 'bits a byte' : measure.name}`,
+        `${lengths.train.toLocaleString('en')} ${lengths.unit ?? 'tokens'}`,
+        `${lengths.test.map((length) => length.toLocaleString('en')).join(' | ')} ${lengths.testUnit ?? lengths.unit ?? 'tokens'}`,
         about,
       ]);
-      process.stdout.write(`${table([['task', 'chance', 'train', 'test', 'what is asked'], ...rows], 5)}\n`);
+      const heads = ['task', 'score of guessing', 'learned from', 'tested on', 'what is asked'];
+      process.stdout.write(`${table([heads, ...rows], 5)}\n`);
     });
   const d = TRAINING_DEFAULTS;
   const run = command
@@ -78,9 +81,9 @@ export function configure(command: Command): void {
     )
     .option('--length <tokens>', "tokens in a training example (default: the task's)", positive)
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
-    .option('--batch <examples>', 'examples in a batch', wholeNumber, 16)
-    .option('--accumulate <batches>', 'batches a step', wholeNumber, d.accumulate)
-    .option('--learning-rate <rate>', 'highest learning rate', number, d.learningRate)
+    .option('--batch <examples>', 'examples in a batch', positive, 16)
+    .option('--accumulate <batches>', 'batches a step', positive, d.accumulate)
+    .option('--learning-rate <rate>', 'highest learning rate', above0, d.learningRate)
     .addOption(phasesOption())
     .addOption(optimizerOption())
     .addOption(averageOption())
@@ -96,6 +99,7 @@ export function configure(command: Command): void {
 
 async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const task = taskOf(name);
+  deviceOptionsOf(flags);
   if (!flags.resume) await expectNoRun(flags.out);
   const set: Record<string, unknown> = flags.pattern === undefined ? {} : { pattern: flags.pattern };
   for (const assignment of flags.set ?? []) {

@@ -1,5 +1,4 @@
 /** Texts for `heddle train`: a corpus for next-token prediction, or pairs of texts. */
-import { ConfigError } from '../errors.js';
 import type { Model, SourceConfig, SourceGiven } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import {
@@ -140,8 +139,6 @@ export function splitPairs<Pair>(
   textsOf: (pair: Pair) => readonly string[],
   { validation: fraction, seed }: SplitOptions,
 ): Record<'training' | 'validation', Pair[]> {
-  if (!(fraction > 0 && fraction < 1))
-    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
   const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
   const [validation, training] = [order.slice(0, held), order.slice(held)];

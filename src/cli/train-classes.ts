@@ -160,8 +160,6 @@ function split<T>(
   { one }: ClassKind<T>,
   { validation: fraction, seed }: ClassFlags,
 ): Record<'training' | 'validation', Labelled<T>[]> {
-  if (!(fraction > 0 && fraction < 1))
-    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const random = new Random(seed);
   const training: Labelled<T>[] = [];
   const validation: Labelled<T>[] = [];

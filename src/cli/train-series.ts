@@ -189,8 +189,6 @@ function split(
   fraction: number,
 ): Record<'training' | 'validation', SeriesRows & { columns: readonly string[] }> {
   const { columns, values, rows, times } = table;
-  if (!(fraction > 0 && fraction < 1))
-    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const held = Math.max(Math.round(rows * fraction), Math.min(rows >> 1, 2));
   const first = (rows - held) * columns.length;
   if (first < 2 * columns.length) throw new DataError(`${path} has too few rows to learn from: ${rows}`);

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { positive } from '../bench/positive.js';
 import { heddleCall } from '../command-line.js';
 import type { Device } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -49,11 +50,12 @@ import {
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { idsOption } from './ids-to-learn.js';
-import { choice, each, number, wholeNumber } from './options.js';
+import { above0, atLeast0, choice, each, share, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
   addGroupFlags,
   averageOption,
+  deviceOptionsOf,
   optimizerOption,
   phasesOption,
   type RunFlags,
@@ -103,22 +105,22 @@ export function configure(command: Command): void {
     .option(
       '--lora <rank>',
       'keep the weights of that model as they are, and train adapters of this rank beside them',
-      wholeNumber,
+      positive,
     )
     .option('--teacher <model>', 'distillation: also learn the next-token probabilities of this model')
     .option(
       '--distill <weight>',
       'weight of those probabilities in the loss, against 1 for the text',
-      number,
+      atLeast0,
       1,
     )
     .option(
       '--match <weight>',
       "weight of the distance from the teacher's hidden states in the loss",
-      number,
+      atLeast0,
       0,
     )
-    .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
+    .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', above0)
     .option(
       '--design <name>',
       `a shipped design: ${DESIGNS.join(', ')}; for images by class also ${IMAGE_DESIGNS.join(', ')}; for pairs also ${SOURCE_DESIGNS.join(', ')}`,
@@ -135,7 +137,7 @@ export function configure(command: Command): void {
     .option(
       '--vocab <tokens>',
       `vocabulary of a new tokenizer (default: ${NEW_VOCABULARY}), or of a model of token ids (default: as many as the corpus has)`,
-      wholeNumber,
+      positive,
     )
     .addOption(idsOption())
     .option(
@@ -152,11 +154,11 @@ export function configure(command: Command): void {
       '--time <column>',
       'the column of times, from which a forecaster learns the effects of the calendar: weekdays, hours, holidays',
     )
-    .option('--horizon <rows>', 'rows that are forecast at once', wholeNumber, 24)
+    .option('--horizon <rows>', 'rows that are forecast at once', positive, 24)
     .option(
       '--patch <size>',
       'rows of a table that are read as one position (default: 1), or the side of an image patch in pixels',
-      wholeNumber,
+      positive,
     )
     .option(
       '--image-size <pixels>',
@@ -174,16 +176,16 @@ export function configure(command: Command): void {
       choice(['join', ...DOCUMENT_FORMS]),
       'join',
     )
-    .option('--validation <fraction>', 'share of the documents that is held out for evaluation', number, 0.05)
+    .option('--validation <fraction>', 'share of the documents that is held out for evaluation', share, 0.05)
     .optionsGroup('Steps:')
-    .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
-    .option('--batch <sequences>', 'sequences in a batch', wholeNumber, d.batch)
-    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
-    .option('--accumulate <batches>', 'batches a step', wholeNumber, d.accumulate)
+    .option('--steps <n>', 'optimizer steps; with 0 the model is written as it begins', wholeNumber, d.steps)
+    .option('--batch <sequences>', 'sequences in a batch', positive, d.batch)
+    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", positive)
+    .option('--accumulate <batches>', 'batches a step', positive, d.accumulate)
     .option(
       '--learning-rate <rate>',
       `highest learning rate (default: ${d.learningRate}; with --from ${FINE_TUNING_RATES.whole}, with --lora ${FINE_TUNING_RATES.lora})`,
-      number,
+      above0,
     )
     .option(
       '--rate <pattern=factor>',
@@ -202,6 +204,8 @@ export function configure(command: Command): void {
 }
 
 async function run(source: string, options: TrainOptions, command: Command): Promise<void> {
+  // All options are checked before anything is read.
+  deviceOptionsOf(options);
   if (options.target) return trainSeries(source, { ...options, target: options.target }, command);
   if (isTable(source) && !isPairs(source)) {
     throw new ConfigError(
@@ -217,9 +221,10 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   if (isPairs(source) && options.documents !== 'join') {
     throw new ConfigError(`--documents cuts a corpus, and ${source} has pairs of texts: leave it out`);
   }
+  const lora = loraOf(options);
+  if (options.teacher !== undefined) await readModel(modelFolder(options.teacher));
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
-  const lora = loraOf(options);
   if (!options.resume) await expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
   const config = await configOf(options);
@@ -236,7 +241,10 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
-  const teacher = options.teacher === undefined ? undefined : teacherOf(options.teacher, options);
+  const teacher =
+    options.teacher === undefined
+      ? undefined
+      : { folder: modelFolder(options.teacher), weight: options.distill, match: options.match };
   const perStep = settings.batch * settings.accumulate * settings.sequence;
   say(`corpus      ${learned.about}`);
   say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
@@ -281,19 +289,6 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       unit: 'tokens',
     },
   );
-}
-
-/** Throws `ConfigError` for weights below 0. */
-function teacherOf(
-  name: string,
-  { distill: weight, match }: TrainOptions,
-): NonNullable<TrainingInput['teacher']> {
-  for (const [flag, value] of [
-    ['--distill', weight],
-    ['--match', match],
-  ] as const)
-    if (!(value >= 0)) throw new ConfigError(`${flag} is ${value}: expected 0 or more`);
-  return { folder: modelFolder(name), weight, match };
 }
 
 /** Tokens that a sample has. */
@@ -349,7 +344,7 @@ function imageSize(text: string): NonNullable<ImageFlags['imageSize']> {
 function rateFactor(text: string, before: Record<string, number> = {}): Record<string, number> {
   const at = text.lastIndexOf('=');
   if (at < 1) throw new InvalidArgumentError('expected a pattern of names and a factor, as in *.mixer.*=0.1');
-  return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
+  return { ...before, [text.slice(0, at)]: atLeast0(text.slice(at + 1)) };
 }
 
 function defaultRate({ from, lora }: TrainOptions): number {

@@ -1,7 +1,10 @@
 /** Which devices this machine has, and why the others cannot be used. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { DeviceError } from '../errors.js';
-import { openDevice } from './devices.js';
 import { availableOnnxRuntime } from './onnxruntime/load.js';
 import { findDriver, missingDriver } from './xla/driver.js';
 import { loadKoffi } from './xla/pjrt/koffi.js';
@@ -45,13 +48,20 @@ async function webgpu(runtime: string | undefined): Promise<Availability> {
       next: 'compute something on the cpu first, which fetches it',
     };
   }
-  try {
-    const device = await openDevice(name);
-    await device.dispose();
-    return { name, usable: true, detail: `the GPU by Vulkan, Metal or Direct3D 12; ONNX Runtime ${runtime}` };
-  } catch (error) {
-    return { name, usable: false, ...explained(error) };
-  }
+  const why = await whyNoWebGpu();
+  if (why !== undefined) return { name, usable: false, detail: why };
+  return { name, usable: true, detail: `the GPU by Vulkan, Metal or Direct3D 12; ONNX Runtime ${runtime}` };
+}
+
+/** Why WebGPU cannot be opened, found out by a process of its own (webgpu-probe.ts); undefined if it can. */
+async function whyNoWebGpu(): Promise<string | undefined> {
+  const probe = fileURLToPath(new URL('./webgpu-probe.js', import.meta.url));
+  const child = spawn(process.execPath, [probe], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const [why, [code, signal]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  if (why !== '') return why;
+  return code === 0
+    ? undefined
+    : `its driver ended a process that opened it (${signal ?? `exit code ${code}`})`;
 }
 
 async function cuda(): Promise<Availability> {

@@ -59,7 +59,7 @@ export const heartbeat: Task = {
   source: 'made as in McSharry et al., 2003, IEEE Trans. Biomed. Eng. 50(3)',
   measure: { name: 'area under ROC', better: 'more' },
   chance: 0.5,
-  lengths: { train: WINDOW / PATCH, test: [WINDOW / PATCH] },
+  lengths: { train: WINDOW / PATCH, test: [WINDOW / PATCH], unit: 'positions' },
   async prepare(length) {
     expectOwnLength('heartbeat', WINDOW / PATCH, length);
     const make = (seed: number, length: number, ill: number) => heartbeats(new Random(seed), length, ill);

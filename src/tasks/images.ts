@@ -132,7 +132,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
     ...task,
     measure: ACCURACY,
     chance: 0.1,
-    lengths: { train: positions, test: [positions] },
+    lengths: { train: positions, test: [positions], unit: 'patches' },
     async prepare(length) {
       expectOwnLength(task.name, positions, length);
       const { training, test, classes, augment } = await load(task.name);

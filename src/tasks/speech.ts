@@ -56,7 +56,7 @@ function speech({ name, as, reads, positions }: Hearing): Task {
       "espeak-ng's voices, and the recordings of asterisk-core-sounds-en-wav; after Warden, 2018, arXiv 1804.03209",
     measure: ACCURACY,
     chance: 0.1,
-    lengths: { train: positions, test: [positions] },
+    lengths: { train: positions, test: [positions], unit: 'positions' },
     async prepare(length) {
       expectOwnLength(name, positions, length);
       const learned = await spoken(LEARNED, 3);

@@ -41,8 +41,14 @@ export interface Task {
   readonly measure: Measure;
   /** The chance level: the best score without reading the input. */
   readonly chance?: number;
-  /** Lengths of examples in positions, for training and tests. */
-  readonly lengths: { readonly train: number; readonly test: readonly number[] };
+  /** Lengths of examples in positions, for training and tests, and their unit: `tokens` by default. */
+  readonly lengths: {
+    readonly train: number;
+    readonly test: readonly number[];
+    readonly unit?: string;
+    /** Of `test`, where it differs. */
+    readonly testUnit?: string;
+  };
   /** A published score, and what it was measured on. */
   readonly reference?: { readonly score: number; readonly of: string };
   /**

@@ -37,6 +37,7 @@ export {
 } from './settings.js';
 export { heldOut, nextTokens, textData, tokenLosses } from './text.js';
 export {
+  checkRun,
   expectNoRun,
   type Sample,
   type TrainingEvent,

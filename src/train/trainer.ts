@@ -6,8 +6,9 @@ import { appendText, join, lockFolder, nextTurn, readText, statsOf } from '#plat
 import { inWords, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
-import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights } from '../models/index.js';
+import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights, withLora } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
 import {
@@ -30,24 +31,34 @@ import { taught } from './teacher.js';
 
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
-import { reasonOf } from '../platform/unreadable.js';
-
 /** The most batches of an evaluation, so that it does not dominate training. */
 const EVALUATION_BATCHES = 64;
 /** The runs that are enqueued at a time on an asynchronous device, so that the next batch is prepared while one is computed. */
 const RUNS_AHEAD = 2;
 
-/** Trains a model; saves a checkpoint also when it is interrupted. */
-export async function train(input: TrainingInput): Promise<TrainingResult> {
-  const { settings } = input;
+/** Throws `ConfigError` for settings that are out of range, or do not fit the model. Nothing is read, and no device is needed. */
+export function checkRun({
+  model,
+  from,
+  lora,
+  settings,
+}: Pick<TrainingInput, 'model' | 'from' | 'lora' | 'settings'>): void {
   checkSettings(settings);
-  if (input.lora && input.from === undefined) {
+  if (lora && from === undefined) {
     throw new ConfigError(
       'adapters are trained beside the weights of a model: name the folder that it starts from',
     );
   }
-  if (input.lora && settings.optimizer.muonMomentum !== undefined)
+  if (lora && settings.optimizer.muonMomentum !== undefined)
     throw new ConfigError('Muon is for the matrices of layers, and not for adapters: train them with AdamW');
+  const trained = lora ? withLora(model, lora) : model;
+  expectLayers(trained, settings.precisions);
+  for (const phase of phasesOf(settings)) trainedOf(trained, phase.settings.rates);
+}
+
+/** Trains a model; saves a checkpoint also when it is interrupted. */
+export async function train(input: TrainingInput): Promise<TrainingResult> {
+  checkRun(input);
   const { group } = input.device;
   group?.begin();
   try {
@@ -123,7 +134,6 @@ class Run {
       const own = input.data(input.model, phase.settings);
       return teacher ? taught(own, teacher) : own;
     });
-    expectLayers(model, settings.precisions);
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject, data[0]!);
