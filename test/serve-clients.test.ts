@@ -181,8 +181,9 @@ describe('the openai package', () => {
       })
     ).choices;
     expect(read!.logprobs!.token_logprobs!.at(-1)).toBeCloseTo(written!.logprobs!.token_logprobs![0]!, 4);
-    const [goesOn] = (await openai.completions.create({ ...echoed, prompt: [3, 4, 5], n: 2, max_tokens: 4 }))
-      .choices;
+    const [goesOn] = (
+      await openai.completions.create({ ...echoed, prompt: [3, 4, 5], n: 2, max_tokens: 4, seed: 1 })
+    ).choices;
     expect(goesOn!.logprobs!.tokens).toHaveLength(7);
     const stream = await openai.completions.create({
       model: 'plain',

@@ -230,6 +230,7 @@ describe('the openai package', () => {
       ],
       include: ['message.output_text.logprobs'],
       top_logprobs: 2,
+      temperature: 0,
     });
     const [part] = (output[0] as OpenAI.Responses.ResponseOutputMessage).content as [
       OpenAI.Responses.ResponseOutputText,
