@@ -187,8 +187,8 @@ export class TabSession extends Writer<SessionFacts> {
     return this.call('readEach', ids);
   }
 
-  generate(options?: TabGenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate(options: TabGenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenTabFork[]>;
+  generate(options?: TabGenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate(
     options: TabGenerateOptions & { n?: number } = {},
   ): AsyncGenerator<GeneratedPiece & ForkPiece, never> {

@@ -22,8 +22,9 @@ import {
   joinedParts,
   messageOf,
 } from '../text/index.js';
-import { ConversationFormat, type MessageFormat } from './conversation.js';
+import { ConversationFormat, type MessageFormat, type ReadableConversation } from './conversation.js';
 import type { GeneratedPiece, GenerateOptions, StopReason } from './generation.js';
+import { Constraint, type Node, schemaNode, withThought } from './grammar/index.js';
 import type { LanguageModel } from './language-model.js';
 import { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
 import { PrefixMemory, type PrefixStore } from './prefix-memory.js';
@@ -81,6 +82,9 @@ export interface ChatTurn extends JoinedAnswer {
   /** 'interrupt' if the caller stopped iterating or aborted. */
   readonly stoppedBy: StopReason | 'interrupt';
 }
+
+/** How the prompt begins the answer. */
+type AnswerBeginning = Pick<ReadableConversation, 'generationPrompt' | 'thinking'>;
 
 /** A conversation with a model, turn by turn. Its state is kept, so that a turn reads only new tokens. */
 export class ChatSession {
@@ -238,11 +242,17 @@ export class ChatSession {
     this.#busy = true;
     try {
       const messages = prompt();
-      const { reusedTokens, reader } = await this.#read(messages, options.signal);
+      if (messages.length === 0) throw new DataError('the conversation has no messages: give one at least');
+      const { schema, ...settings } = options;
+      // Before anything is read, since not every schema can be enforced.
+      const json = schema === undefined ? undefined : schemaNode(schema);
+      const { reusedTokens, reader, prompt: beginning } = await this.#read(messages, options.signal);
       const readTokens = this.tokens.length - reusedTokens;
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
       const stop = [...(options.stop ?? []), ...(this.template ? [] : [END_OF_PARAGRAPH])];
-      const pieces = this.#state.generate({ ...options, stopTokens, stop });
+      const steering = [...(options.steering ?? [])];
+      if (json) steering.push(await this.#constraint(json, beginning, stopTokens));
+      const pieces = this.#state.generate({ ...settings, stopTokens, stop, steering });
       let answer = '';
       const parts: AnswerPart[] = [];
       const read = (piece: GeneratedPiece, said: readonly AnswerPart[]): ChatPiece => {
@@ -327,20 +337,31 @@ export class ChatSession {
     return this.#format;
   }
 
-  /** Reads a prompt; returns how many of its tokens were reused, and the parser of the answer. */
+  /** Restricts an answer to a grammar, after its thought if the model thinks. */
+  async #constraint(
+    answer: Node,
+    prompt: AnswerBeginning,
+    stopTokens: readonly number[],
+  ): Promise<Constraint> {
+    const { form } = await this.#learned();
+    const ends = [...this.model.ends, ...stopTokens];
+    return new Constraint(withThought(answer, form, prompt), this.model.tokenTree(form), ends);
+  }
+
+  /** Reads a prompt; returns how many of its tokens were reused, the parser of the answer, and where the answer begins. */
   async #read(
     messages: readonly ChatMessage[],
     signal: AbortSignal | undefined,
-  ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
+  ): Promise<{ reusedTokens: number; reader: AnswerReader; prompt: AnswerBeginning }> {
     const { source } = this.model.model;
     if (source && !this.#after)
       throw new DataError(`this model ${source.modality.about} before it writes: show it one first`);
     const format = await this.#learned();
-    const { ids, boundary, thinking } = await format.withAnswer(messages, {
+    const { ids, boundary, ...prompt } = await format.withAnswer(messages, {
       ...this.#context,
       before: this.#after?.tokens ?? [],
     });
-    const reader = new AnswerReader(format.reading(thinking, this.#context.tools));
+    const reader = new AnswerReader(format.reading(prompt.thinking, this.#context.tools));
     if (sharedLength(this.tokens, ids) < this.tokens.length) {
       this.#state.dispose();
       this.#state = this.model.session({ cache: this.#cache });
@@ -358,6 +379,6 @@ export class ChatSession {
       this.#mark?.dispose();
       this.#mark = mark;
     }
-    return { reusedTokens, reader };
+    return { reusedTokens, reader, prompt };
   }
 }

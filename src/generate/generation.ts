@@ -15,6 +15,11 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   seed?: number;
   /** Added to the logits of tokens. */
   bias?: ReadonlyMap<number, number>;
+  /**
+   * A JSON schema: the text is JSON that it holds for, complete within `maxTokens`. Not every schema can be enforced: the others throw
+   * `ConfigError`, with the place in the schema.
+   */
+  schema?: unknown;
   /** Processors that change logits before sampling, and may end the text. */
   steering?: readonly Steering[];
   /** Returns the log probability of each token, and those of this many most likely ones. */
@@ -33,7 +38,7 @@ export const GENERATE_DEFAULTS = {
   steering: [] as readonly Steering[],
 } as const;
 
-type Unset = 'seed' | 'signal' | 'logprobs';
+type Unset = 'seed' | 'signal' | 'logprobs' | 'schema';
 /** The same with every default filled in. */
 export type GenerationSettings = Required<Omit<GenerateOptions, Unset>> & Pick<GenerateOptions, Unset>;
 

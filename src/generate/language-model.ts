@@ -23,8 +23,16 @@ import {
   withModelCache,
 } from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
-import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
+import {
+  type AnswerForm,
+  loadTokenizerOrIds,
+  marksIn,
+  NO_FORM,
+  type Tokenizer,
+  Vocabulary,
+} from '../text/index.js';
 import { Embedder } from './embedder.js';
+import { TokenTree } from './grammar/index.js';
 import { type LoadOptions, loadFrom, type OpenedModel } from './loading.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
@@ -64,6 +72,7 @@ export async function languageModel({
 /** A loaded language model (see `loadModel`): creates sessions, and traces what it computes. */
 export class LanguageModel {
   readonly kind = 'text';
+  private readonly trees = new Map<string, TokenTree>();
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;
   private sources: ReturnType<typeof sourceReader> | undefined;
@@ -244,6 +253,28 @@ export class LanguageModel {
   /** Throws `DataError` if the state after this many tokens of one sequence exceeds the device's memory. */
   expectRoom(tokens: number): void {
     this.room.expect(tokens);
+  }
+
+  /**
+   * The trie of the tokens for constrained decoding, with the marks of an answer's form among them. Throws `TokenizerError` for a tokenizer
+   * whose tokens have no known bytes.
+   */
+  tokenTree(form: AnswerForm = NO_FORM): TokenTree {
+    const { tokenizer } = this;
+    const marks = marksIn(form).flatMap((mark) => tokenizer.tokenToId(mark) ?? []);
+    const key = marks.join();
+    let tree = this.trees.get(key);
+    if (!tree) {
+      tree = new TokenTree(tokenizer.byteVocabulary ?? Vocabulary.of(tokenizer), new Set(marks));
+      this.trees.set(key, tree);
+    }
+    return tree;
+  }
+
+  /** Tokens that end a text. */
+  get ends(): readonly number[] {
+    const { endOfText } = this.tokenizer;
+    return [...(endOfText === undefined ? [] : [endOfText]), ...this.model.eosTokenIds];
   }
 
   /** Throws `DataError` for what is not a token of this model. */

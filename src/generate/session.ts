@@ -147,8 +147,8 @@ export class Session {
    * With `n`, this many forks of the session generate together, the i-th with the seed `seed` + i, and the session itself stays unchanged. The
    * pieces of all forks are interleaved; the forks are returned at the end. If the caller stops early, the forks are disposed of.
    */
-  generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate(options: GenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenFork[]>;
+  generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate({
     n,
     ...options

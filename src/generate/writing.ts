@@ -1,6 +1,7 @@
 /** The generation loop: sample a token, yield its text, append it to the sequence. */
 import { nextTurn } from '#platform';
 import type { GeneratedPiece, GenerationSettings, StopReason } from './generation.js';
+import { Constraint, schemaNode } from './grammar/index.js';
 import type { LanguageModel } from './language-model.js';
 import { logprobsOf } from './logprobs.js';
 import { Sampler } from './sampler.js';
@@ -21,12 +22,17 @@ export async function* writeTokens(
 ): AsyncGenerator<GeneratedPiece, StopReason> {
   // Tokens that an earlier call generated ahead, but did not return, were sampled with that call's options.
   await sequence.adopt();
-  const { model, tokenizer } = language;
-  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-  const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
+  const { tokenizer } = language;
+  const ends = new Set([...language.ends, ...settings.stopTokens]);
   const endsAlone = [...ends];
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
-  const sampler = new Sampler({ ...settings, seed }, sequence.tokens);
+  const { schema } = settings;
+  const format =
+    schema === undefined ? [] : [new Constraint(schemaNode(schema), language.tokenTree(), endsAlone)];
+  const sampler = new Sampler(
+    { ...settings, steering: [...settings.steering, ...format], seed },
+    sequence.tokens,
+  );
   const text = tokenizer.stream();
   const stops = new StopStrings(settings.stop);
   const isPlain = settings.stop.length === 0 && settings.logprobs === undefined;

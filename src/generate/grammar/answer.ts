@@ -1,5 +1,6 @@
 /** Grammars of whole answers: a thought, if the model thinks, followed by a formatted value, tool calls, or either. */
 import {
+  type AnswerForm,
   type Argument,
   argumentsOf,
   type CallableTool,
@@ -41,6 +42,19 @@ export function afterThought(answer: Node, { close }: ThoughtForm): Node {
 /** An answer with a thought before it, or without one. */
 export function maybeAfterThought(answer: Node, thought: ThoughtForm): Node {
   return choice(answer, sequence(literal(thought.open), afterThought(answer, thought)));
+}
+
+/** An answer where the model may think first, as the form of its answers and the prompt have it. */
+export function withThought(
+  answer: Node,
+  { thoughts, thinks }: AnswerForm,
+  { generationPrompt, thinking }: { generationPrompt?: string; thinking?: ThoughtForm },
+): Node {
+  if (thinking) return afterThought(answer, thinking);
+  // If the prompt already contains a closed thought, the answer has none.
+  const [thought] = thoughts;
+  const mayThink = thinks && generationPrompt !== undefined && !generationPrompt.includes(thought!.close);
+  return mayThink ? maybeAfterThought(answer, thought!) : answer;
 }
 
 const ID = repeat(bytesOf([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a]), ID_PLACE.length, ID_PLACE.length);

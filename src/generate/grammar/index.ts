@@ -1,5 +1,5 @@
 /** Constrained decoding with grammars. */
-export { afterThought, callNode, maybeAfterThought } from './answer.js';
+export { afterThought, callNode, maybeAfterThought, withThought } from './answer.js';
 export { Constraint } from './constraint.js';
 export { anyObject } from './json.js';
 export { choice, literal, type Node, repeat, sequence } from './node.js';

@@ -1,12 +1,11 @@
 /** The grammar that constrains an answer. */
 import {
-  afterThought,
   anyObject,
   callNode,
   choice,
-  maybeAfterThought,
   type Node,
   schemaNode,
+  withThought,
 } from '../../generate/grammar/index.js';
 import type { AnswerForm } from '../../text/index.js';
 import type { PreparedPrompt } from './prompts.js';
@@ -15,18 +14,14 @@ import type { Format, GenerateRequest } from './protocol.js';
 /** Undefined if the answer is not constrained. Throws `ConfigError` for a schema that cannot be enforced. */
 export function answerGrammar(
   { format, calls }: Pick<GenerateRequest, 'format' | 'calls'>,
-  { calls: form, thoughts, thinks }: AnswerForm,
-  { generationPrompt, thinking }: Pick<PreparedPrompt, 'generationPrompt' | 'thinking'>,
+  form: AnswerForm,
+  prompt: Pick<PreparedPrompt, 'generationPrompt' | 'thinking'>,
 ): Node | undefined {
-  const call = calls && form && (calls.demanded || format) ? callNode(calls.tools, form) : undefined;
+  const call =
+    calls && form.calls && (calls.demanded || format) ? callNode(calls.tools, form.calls) : undefined;
   const answers = [...(format && !calls?.demanded ? [formatNode(format)] : []), ...(call ? [call] : [])];
   if (answers.length === 0) return undefined;
-  const answer = choice(...answers);
-  if (thinking) return afterThought(answer, thinking);
-  // If the prompt already contains a closed thought, the answer has none.
-  const [thought] = thoughts;
-  const mayThink = thinks && generationPrompt !== undefined && !generationPrompt.includes(thought!.close);
-  return mayThink ? maybeAfterThought(answer, thought!) : answer;
+  return withThought(choice(...answers), form, prompt);
 }
 
 function formatNode(format: Format): Node {

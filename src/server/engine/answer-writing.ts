@@ -59,9 +59,8 @@ export function answerLength(wanted = DEFAULT_ANSWER, prompt: number, context: n
 }
 
 /** All tokens that end an answer. */
-function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[] {
-  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-  return [...new Set([...ends, ...model.eosTokenIds, ...endOfText])];
+function endsOf({ ends, language }: ServedModel): number[] {
+  return [...new Set([...ends, ...language.ends])];
 }
 
 function textOptions(
@@ -90,5 +89,7 @@ function textOptions(
 }
 
 export function steeringOf(served: ServedModel, grammar: Node | undefined): Steering[] {
-  return grammar ? [new Constraint(grammar, served.tokenTree, endsOf(served))] : [];
+  return grammar
+    ? [new Constraint(grammar, served.language.tokenTree(served.info.form), endsOf(served))]
+    : [];
 }

@@ -1,7 +1,6 @@
 /** A served model: reads prompts with its prefix cache, in the order of its prefill queue. */
 import { join } from 'node:path';
 import { modelKey } from '../../archive/index.js';
-import { TokenTree } from '../../generate/grammar/index.js';
 import {
   ConversationFormat,
   type LanguageModel,
@@ -24,7 +23,7 @@ import {
   sourceConfigOf,
 } from '../../models/index.js';
 import { fittedImageApart } from '../../signals/index.js';
-import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
+import { ChatTemplate, endOfTurnIds, readGenerationConfig } from '../../text/index.js';
 import { countCharacters } from './held-tokens.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
@@ -57,7 +56,6 @@ const ECHO_CHUNK = 32;
 export class ServedModel {
   private readonly prefill: PrefillQueue;
   private readonly prefixes = new SharedPrefixes();
-  private treeMade: TokenTree | undefined;
   private constructor(
     readonly info: ServedModelInfo,
     readonly language: LanguageModel,
@@ -107,19 +105,6 @@ export class ServedModel {
     const ends = await endOfTurnIds(folder, tokenizer);
     const prompts = new Prompts(language, id, info.context, format, template);
     return new ServedModel(info, language, prompts, ends, sampling, states);
-  }
-
-  /** The bytes of each token. Throws `TokenizerError` for a tokenizer whose tokens have no known bytes. */
-  get vocabulary(): Vocabulary {
-    const { tokenizer } = this.language;
-    return tokenizer.byteVocabulary ?? Vocabulary.of(tokenizer);
-  }
-
-  /** The trie of the tokens for constrained decoding. Throws as `vocabulary` does. */
-  get tokenTree(): TokenTree {
-    const marks = marksIn(this.info.form).map((mark) => this.language.tokenizer.tokenToId(mark));
-    this.treeMade ??= new TokenTree(this.vocabulary, new Set(marks.filter((id) => id !== undefined)));
-    return this.treeMade;
   }
 
   /**
