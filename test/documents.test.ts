@@ -68,7 +68,7 @@ test('the snippets for a browser compile, without the types of Node.js', () => {
   const snippets = codeBlocks(readDocument('docs/browser.md')).filter(({ language }) => language === 'js');
   expect(snippets.length).toBeGreaterThan(3);
   const files = snippets.map(({ text }, i) => {
-    const given = Object.entries(GIVEN).filter(([name]) => !new RegExp(`(const|[{,]) ${name}\\b`).test(text));
+    const given = Object.entries(GIVEN).filter(([name]) => !new RegExp(`^const ${name}\\b`, 'm').test(text));
     const declared = given.map(([name, type]) => `declare const ${name}: ${type};`);
     writeFileSync(join(project, `browser-${i}.ts`), [...declared, text, 'export {};'].join('\n'));
     return `browser-${i}.ts`;
