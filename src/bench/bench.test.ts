@@ -12,6 +12,7 @@ import {
   parametersOf,
   preset,
 } from '../models/index.js';
+import { stateBytes } from '../nn/index.js';
 import { ADAMW_DEFAULTS, initialWeights, nextTokens } from '../train/index.js';
 import { activationBytes, memoryNeed } from '../train/memory-need.js';
 import { race, startContender } from './contender.js';
@@ -302,6 +303,15 @@ test('runtime: ratios are formed within a round, and the median of all rounds is
   expect(cells.get('held once loaded')).toMatch(/100 MB +50\.0 MB +2\.00 x/);
   expect(cells.get('decode after 128, heddle')).toMatch(/300 +20\.0 ms +40\.0 ms +2\.00 x/);
   expect(text).not.toContain('decode after 128, peer');
+});
+
+test('decode: the bytes of a sequence are those behind its context, before anything is written', async () => {
+  const model = hybridModel(preset('transformer', 'nano', 256));
+  const weights = initialWeights(parametersOf(model), 1);
+  const language = await LanguageModel.compile(model, weights, bytesTokenizer(), device);
+  const { bytes } = await decodeCost(language, 128, 0.01);
+  expect(bytes).toBe(stateBytes(model.state, 128));
+  await language.dispose();
 });
 
 test('decode: the rates of several sequences are added', async () => {

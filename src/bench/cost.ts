@@ -28,6 +28,7 @@ export async function decodeCost(
     state: model.newState(undefined, context),
     last: 1,
   }));
+  const bytes = rows.reduce((sum, { state }) => sum + state.bytes, 0);
   let position = context;
   const step = async (): Promise<void> => {
     const each = async (row: (typeof rows)[number]): Promise<void> => {
@@ -40,7 +41,6 @@ export async function decodeCost(
   };
   // The first calls touch fresh memory.
   for (let i = 0; i < 8; i++) await step();
-  const bytes = rows.reduce((sum, { state }) => sum + state.bytes, 0);
   const gaps: number[] = [];
   const started = performance.now();
   for (let before = started; before - started < 1000 * seconds; ) {

@@ -13,6 +13,7 @@ import {
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import {
+  decodeImage,
   flawOf,
   type Image,
   pixelValues,
@@ -40,9 +41,12 @@ export interface ClassifyOptions {
   readonly resize?: boolean;
 }
 
+/** A path, the bytes of a file, or an example in memory. */
+type Source = string | Uint8Array | Image | Sound;
+
 /** Computes the logits of all positions of a file or of an example in memory: [positions, classes], flat. */
 interface Reader {
-  read(source: string | Image | Sound, options: ClassifyOptions): Promise<Float32Array>;
+  read(source: Source, options: ClassifyOptions): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
@@ -84,10 +88,14 @@ export class Classifier {
   }
 
   /**
-   * Classifies an image or a sound, from memory or from a file (PNG or JPEG, WAV). Images are converted to the model's color channels. Throws
-   * `DataError` for a file that cannot be read, for an image of another size or a sound at another rate, and for a silent sound.
+   * Classifies an image or a sound, from memory or from a file (PNG or JPEG, WAV) by its path; of an image, the bytes of the file do too.
+   * Images are converted to the model's color channels. Throws `DataError` for a file that cannot be read, for an image of another size or a
+   * sound at another rate, and for a silent sound.
    */
-  async classify(source: string | Image | Sound, options: ClassifyOptions = {}): Promise<Classification> {
+  async classify(
+    source: string | Uint8Array | Image | Sound,
+    options: ClassifyOptions = {},
+  ): Promise<Classification> {
     return classificationOf(this.config.classes, await this.reader.read(source, options));
   }
 
@@ -107,8 +115,7 @@ async function imageReader(
   const executable = await compileWhole(model, weights, device);
   return {
     async read(source, { resize = false }) {
-      const given = typeof source === 'string' ? await readImage(source) : source;
-      if (!('pixels' in given)) throw new DataError('the model reads images, and this is a sound');
+      const given = await imageOf(source);
       if (!resize && (given.height !== height || given.width !== width)) {
         throw new DataError(
           `${nameOf(source, 'the image')} has ${given.width} x ${given.height} pixels, and the model reads ${width} x ${height}: have it resized`,
@@ -120,6 +127,22 @@ async function imageReader(
     },
     dispose: () => executable.dispose(),
   };
+}
+
+/** Reads or decodes an image. Throws `DataError` for what is none, and for pixels that do not fill its size. */
+async function imageOf(source: Source): Promise<Image> {
+  if (typeof source === 'string') return readImage(source);
+  if (source instanceof Uint8Array) return decodeImage(source, 'the image');
+  if (typeof source !== 'object' || source === null || !('pixels' in source)) {
+    throw new DataError('the model reads images: expected one, the bytes of a PNG or JPEG file, or its path');
+  }
+  const { height, width, channels, pixels } = source;
+  if (pixels.length !== height * width * channels) {
+    throw new DataError(
+      `the image has ${pixels.length} values: expected ${height * width * channels}, of ${height} x ${width} pixels in ${channels} ${channels === 1 ? 'channel' : 'channels'}`,
+    );
+  }
+  return source;
 }
 
 /** The program that computes the logits of a whole example. */
@@ -147,7 +170,8 @@ async function soundReader(
     async read(source) {
       const sound = typeof source === 'string' ? await readSound(source) : source;
       const name = nameOf(source, 'the sound');
-      if (!('samples' in sound)) throw new DataError('the model hears sounds, and this is an image');
+      if (typeof sound !== 'object' || sound === null || !('samples' in sound))
+        throw new DataError('the model hears sounds: expected one, or the path of a WAV file');
       if (sound.rate !== rate) {
         throw new DataError(
           `${name} has ${sound.rate} samples a second, and the model hears ${rate}: convert it`,
@@ -199,7 +223,7 @@ function streamHearing(signal: SignalModel, hop: number): Hearing {
   };
 }
 
-function nameOf(source: string | Image | Sound, otherwise: string): string {
+function nameOf(source: Source, otherwise: string): string {
   return typeof source === 'string' ? source : otherwise;
 }
 
