@@ -1,5 +1,13 @@
-/** Documents that are added over HTTP, and on the studio's library page in a real browser. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+/** Documents that are added and removed over HTTP, in a terminal meanwhile, and on the studio's library page in a real browser. */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +17,7 @@ import { Archive, addDocument, type DocumentEntry } from '../src/archive/index.j
 import { pdf } from '../src/archive/testing/documents.js';
 import { ArchiveUnavailableError } from '../src/errors.js';
 import { CHROMIUM, seriousViolations, visit, WITHOUT_CHROMIUM } from './testing/browser.js';
-import { build } from './testing/heddle.js';
+import { build, heddle } from './testing/heddle.js';
 import { type Served, serve, writeTinyModel } from './testing/server.js';
 
 /** Whether the disk is played to be full. */
@@ -168,6 +176,90 @@ test('a larger body than other requests may have is taken', async () => {
   expect(document.state).not.toBe('failed');
 });
 
+/** `heddle archive` with the archive that the server has. */
+const inTerminal = (...args: string[]) => heddle(['archive', ...args, '--archive', place]);
+
+test('commands work on the archive that a server has, side by side', async () => {
+  const folder = join(root, 'birds');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'oystercatcher.txt'), 'An oystercatcher opens mussels.');
+  writeFileSync(join(folder, 'turnstone.txt'), 'A turnstone turns stones.');
+  const [adding, other, status] = await Promise.all([
+    inTerminal('add', join(folder, 'oystercatcher.txt')),
+    inTerminal('add', join(folder, 'turnstone.txt')),
+    inTerminal('status'),
+  ]);
+  expect([adding.code, other.code, status.code]).toEqual([0, 0, 0]);
+  expect(`${adding.stderr}${status.stderr}`).not.toContain('waiting');
+  for (const name of ['oystercatcher', 'turnstone']) {
+    expect(await found(name)).toEqual([`${name}.txt 1`]);
+    const asked = await inTerminal('ask', name, '--model', join(root, 'model'));
+    expect([asked.code, asked.stdout]).toEqual([0, expect.stringContaining(`${name}.txt, page 1`)]);
+  }
+});
+
+test('a document that is removed is gone; its file is deleted if it was uploaded, and else not added again with its folder', async () => {
+  const { document } = await added('Dotterel.txt', 'A dotterel is tame.');
+  await read(document.content);
+  expect(await found('tame')).toEqual(['Dotterel.txt 1']);
+  const path = `${server.url}/v1/archive/documents/${document.content}`;
+  const removed = await fetch(path, { method: 'DELETE' });
+  expect([removed.status, await removed.json()]).toEqual([
+    200,
+    { id: document.content, object: 'archive.document', deleted: true, files: [] },
+  ]);
+  expect([await found('tame'), existsSync(join(files, 'Dotterel.txt'))]).toEqual([[], false]);
+  for (const method of ['DELETE', 'GET']) expect((await fetch(path, { method })).status).toBe(404);
+  // The same bytes are a new document.
+  expect(await added('Dotterel.txt', 'A dotterel is tame.')).toMatchObject({ status: 201 });
+
+  const folder = join(root, 'waders');
+  const file = join(folder, 'ruff.txt');
+  mkdirSync(folder);
+  writeFileSync(file, 'A ruff has a ruff.');
+  writeFileSync(join(folder, 'reeve.txt'), 'A reeve has none.');
+  expect((await inTerminal('add', folder, file)).code).toBe(0);
+  expect(await found('ruff')).toEqual(['ruff.txt 1']);
+  const unknown = await inTerminal('remove', 'ruff.txt', 'nope.txt');
+  expect([unknown.code, await found('ruff')]).toEqual([1, ['ruff.txt 1']]);
+  const gone = await inTerminal('remove', 'ruff.txt');
+  expect([gone.code, gone.stdout]).toEqual([0, `ruff.txt is removed; its file stays: ${file}\n`]);
+  for (const paths of [[folder], []]) {
+    const again = await inTerminal('add', ...paths);
+    expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('1 file removed before')]);
+    expect([await found('ruff'), await found('reeve')]).toEqual([[], ['reeve.txt 1']]);
+  }
+  expect((await inTerminal('add', file)).code).toBe(0);
+  expect(await found('ruff')).toEqual(['ruff.txt 1']);
+});
+
+test('a search without words is refused', async () => {
+  for (const query of ['', '?q=', '?q=%20%20', '?limit=3']) {
+    const answer = await fetch(`${server.url}/v1/archive/search${query}`);
+    expect([answer.status, await answer.json()]).toMatchObject([
+      400,
+      { error: { code: 'invalid_value', param: 'q' } },
+    ]);
+  }
+});
+
+test('what a server leaves that is killed stops nobody who borrows the archive from it', async () => {
+  const other = join(root, 'killed');
+  const options = [join(root, 'model'), '--threads', '1', '--data', join(root, 'killed-data')];
+  const killed = await serve([...options, '--archive', other], {}, ['archive', 'serve']);
+  const borrowed = await Archive.open({ place: other });
+  expect(borrowed.database.shared).toBe(true);
+  const socket = readFileSync(join(other, 'database.socket'), 'utf8');
+  await killed.stop('SIGKILL');
+  expect(existsSync(socket)).toBe(true);
+  await borrowed.addRoot('/somewhere');
+  expect([existsSync(socket), await borrowed.roots()]).toEqual([false, ['/somewhere']]);
+  // Who borrowed it lends it now.
+  const { code, stderr } = await heddle(['archive', 'status', '--archive', other]);
+  expect([code, stderr]).toEqual([0, '']);
+  await borrowed.close();
+});
+
 test('where the disk is full, or the bytes end in an error, it is told and nothing is left', async () => {
   const archive = await Archive.open({ place: join(root, 'other'), create: true });
   try {
@@ -221,6 +313,29 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.getByPlaceholder('Ask, or search for words').fill('tumbles');
     await page.getByRole('button', { name: 'Ask', exact: true }).click();
     await page.getByText('Lapwings.pdf, page 1').first().waitFor();
+    const sheet = page.getByRole('region', { name: 'Page' });
+    await sheet.getByText('Lapwings.pdf').waitFor();
+    // What finds nothing leaves no page of another answer beside it.
+    await page.getByPlaceholder('Ask, or search for words').fill('zeppelin');
+    await page.getByRole('button', { name: 'Ask', exact: true }).click();
+    await page.getByText('Nothing has these words.').waitFor();
+    expect(await sheet.getByText('Lapwings.pdf').count()).toBe(0);
+    // It is removed, if that is wanted.
+    const library = page.getByRole('region', { name: 'Documents' });
+    const remove = library.getByRole('button', { name: 'Remove Lapwings.pdf' });
+    await remove.click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    expect(existsSync(join(files, 'Lapwings.pdf'))).toBe(true);
+    await remove.click();
+    if (process.env.HEDDLE_SCREENSHOTS)
+      await page.screenshot({ path: join(process.env.HEDDLE_SCREENSHOTS, 'library-remove.png') });
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await remove.waitFor({ state: 'detached' });
+    expect(existsSync(join(files, 'Lapwings.pdf'))).toBe(false);
+    if (process.env.HEDDLE_SCREENSHOTS) {
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.screenshot({ path: join(process.env.HEDDLE_SCREENSHOTS, 'library-390.png') });
+    }
     await page.getByRole('button', { name: 'Clear the list' }).click();
     expect(await adding.count()).toBe(0);
     expect(complaints.filter((text) => !text.includes('415'))).toEqual([]);

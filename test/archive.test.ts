@@ -37,6 +37,7 @@ import { ArchiveUnavailableError } from '../src/errors.js';
 import { loadModel } from '../src/generate/index.js';
 import { hybridModel, writeModel } from '../src/models/index.js';
 import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
+import { lockFolder } from '../src/platform/node/lock.js';
 import { CHATML } from '../src/text/testing/chat-templates.js';
 import { tinyTokenizer } from '../src/text/testing/tiny.js';
 import {
@@ -124,7 +125,9 @@ test('Ctrl-C ends the wait for an archive that another process uses, and a wrong
   const place = join(root, 'in-use');
   const file = join(root, 'heron.txt');
   writeFileSync(file, 'herons');
-  const archive = await Archive.open({ place, create: true });
+  await (await Archive.open({ place, create: true })).close();
+  // A process that does not lend it, such as one that is about to open it.
+  const unlock = await lockFolder(place, place, 'uses it');
   try {
     for (const command of [['add', file], ['work'], ['ask', 'herons']]) {
       const waited = await heddle(['archive', ...command, '--archive', place], (stderr, child) => {
@@ -134,7 +137,7 @@ test('Ctrl-C ends the wait for an archive that another process uses, and a wrong
       expect(waited.stderr).toMatch(/^heddle: another process uses .*\n$/);
     }
   } finally {
-    await archive.close();
+    await unlock();
   }
   const none = join(root, 'no-archive');
   const wrong = await heddle(['archive', 'add', file, join(root, 'nope'), '--archive', none]);

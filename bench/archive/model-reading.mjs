@@ -22,7 +22,6 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Archive, readWithModel } from '../../dist/archive/index.js';
 import { loadModel, openStore, StateLibrary } from '../../dist/generate/index.js';
-import { playedModel } from './played-model.mjs';
 import { writeShape } from './shapes.mjs';
 
 const { values, positionals } = parseArgs({
@@ -69,7 +68,7 @@ say(`${pages.length} pages in ${documents.size} documents`);
 let compiled = 0;
 const { device, cache } = values;
 const model = isPlayed
-  ? await playedModel(values.shape, values.tokenizer, cache)
+  ? await (await import('./played-model.mjs')).playedModel(values.shape, values.tokenizer, cache)
   : await loadModel(root, { device, ...(cache && { cache }), onCompile: () => compiled++ });
 say(`${name} on ${device} is loaded`);
 try {

@@ -97,6 +97,20 @@ export class Archive {
     );
   }
 
+  /** Files at and below a path that were removed for good. */
+  async removedBelow(root: string): Promise<Set<string>> {
+    const rows = await this.database.query<{ path: string }>(
+      'SELECT path FROM archive_removed WHERE path = $1 OR left(path, length($2)) = $2',
+      [root, root.endsWith('/') ? root : `${root}/`],
+    );
+    return new Set(rows.map(({ path }) => path));
+  }
+
+  /** Undoes the removal of a file, which is to be added again. */
+  async takeBack(path: string): Promise<void> {
+    await this.database.query('DELETE FROM archive_removed WHERE path = $1', [path]);
+  }
+
   /**
    * Notes a file with its content. A content that is new is to be read; one that no file has any more is forgotten. Returns whether it is
    * to be read because of this file.
@@ -148,9 +162,16 @@ export class Archive {
     });
   }
 
-  /** Forgets files, and documents that no file is left of, with all that was made of them. Returns how many documents. */
-  async removeFiles(paths: readonly string[]): Promise<number> {
+  /**
+   * Forgets files, and documents that no file is left of, with all that was made of them. With `forGood`, the files are not added again with
+   * their folder. Returns how many documents.
+   */
+  async removeFiles(paths: readonly string[], { forGood = false } = {}): Promise<number> {
     const count = await this.database.transaction(async (query) => {
+      if (forGood) {
+        await query('INSERT INTO archive_removed SELECT unnest($1::text[]) ON CONFLICT DO NOTHING', [paths]);
+        await query('DELETE FROM archive_roots WHERE path = ANY($1::text[])', [paths]);
+      }
       const gone = await query<{ content: string | null }>(
         'DELETE FROM archive_files WHERE path = ANY($1::text[]) RETURNING content',
         [paths],

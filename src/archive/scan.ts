@@ -15,6 +15,8 @@ export interface ScanOutcome {
   known: number;
   /** Documents that are forgotten, because their files are gone or have another content. */
   gone: number;
+  /** Files that were removed from the archive before, and are not named now. */
+  removed: number;
   /** Files that no reader is for. */
   leftOut: string[];
   /** Files that could not be read, and why. */
@@ -36,8 +38,10 @@ export async function scan(
   root: string,
   { signal, progress = () => {} }: { signal?: AbortSignal; progress?: (now: ScanProgress) => void } = {},
 ): Promise<ScanOutcome> {
-  const outcome: ScanOutcome = { added: 0, known: 0, gone: 0, leftOut: [], problems: [] };
+  const outcome: ScanOutcome = { added: 0, known: 0, gone: 0, removed: 0, leftOut: [], problems: [] };
   const path = resolve(root);
+  const removed = await archive.removedBelow(path);
+  if (removed.delete(path)) await archive.takeBack(path);
   const before = new Map((await archive.filesBelow(path)).map((file) => [file.path, file]));
   const seen = new Set<string>();
   const unreadable: string[] = [];
@@ -45,6 +49,10 @@ export async function scan(
   let bytes = 0;
   for await (const found of walk(path, outcome, unreadable)) {
     signal?.throwIfAborted();
+    if (removed.has(found)) {
+      outcome.removed++;
+      continue;
+    }
     seen.add(found);
     progress({ files: ++files, bytes });
     try {

@@ -64,7 +64,7 @@ export async function addDocument(
 }
 
 /** Where an archive keeps what was uploaded: beside its states. */
-function uploadsOf({ place }: Archive): string {
+export function uploadsOf({ place }: Archive): string {
   return resolve(isUrl(place) ? ARCHIVE_FOLDER : place, 'documents');
 }
 

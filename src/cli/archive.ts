@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { configureAdd } from './archive/add.js';
 import { configureAsk } from './archive/ask.js';
 import { configureExport } from './archive/export.js';
+import { configureRemove } from './archive/remove.js';
 import { configureSearch } from './archive/search.js';
 import { configureServe } from './archive/serve.js';
 import { configureStatus } from './archive/status.js';
@@ -18,5 +19,6 @@ export function configure(command: Command): void {
   configureAsk(command.command('ask'));
   configureSummary(command.command('summary'));
   configureExport(command.command('export'));
+  configureRemove(command.command('remove'));
   configureServe(command.command('serve'));
 }

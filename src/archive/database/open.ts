@@ -1,6 +1,6 @@
 /** Opens the database at a place. */
 import type { Database, Notice } from './database.js';
-import { PgliteDatabase } from './pglite.js';
+import { FolderDatabase } from './folder.js';
 import { PostgresDatabase } from './postgres.js';
 
 /** Whether a place is PostgreSQL's, and no folder. */
@@ -10,7 +10,7 @@ export function isUrl(place: string): boolean {
 
 /**
  * The database at a place: `postgres://user@host/name`, or a folder, which is made with a database in it where there is none unless `create` is
- * false. One process at a time uses a folder: others wait. Throws `ArchiveError` where it cannot be opened.
+ * false. Throws `ArchiveError` where it cannot be opened.
  */
 export function openDatabase(
   place: string,
@@ -18,5 +18,5 @@ export function openDatabase(
 ): Promise<Database> {
   return isUrl(place)
     ? PostgresDatabase.open(place, notice)
-    : PgliteDatabase.open(place, { create, notice, signal });
+    : FolderDatabase.open(place, { create, notice, signal });
 }

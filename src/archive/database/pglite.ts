@@ -2,25 +2,24 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { PGlite } from '@electric-sql/pglite';
-import { makeFolder } from '../../checkpoint/index.js';
-import { ArchiveError, StorageError } from '../../errors.js';
-import { lockFolder } from '../../platform/node/lock.js';
+import { ArchiveError } from '../../errors.js';
 import { expectRoom, ROOM } from '../disk-room.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
-import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './database.js';
+import { type Database, type Query, RANDOM_PAGE, refusal } from './database.js';
+import { lend } from './lending.js';
 
 /** As many are needed to open a database and to read it: opening it may make one such file. */
 const LEAST_ROOM = 24e6;
 
 /** In the archive's folder. */
-const FILES = 'database';
+export const FILES = 'database';
 
-/** PostgreSQL in this process, whose data is a folder; one process at a time can open it. */
+/** PostgreSQL in this process, whose data is a folder; one process at a time can open it, and lends it to others. */
 export class PgliteDatabase implements Database {
   readonly shared = false;
   private last: Promise<unknown> = Promise.resolve();
+  private endLending = async (): Promise<void> => {};
 
   private constructor(
     private readonly folder: string,
@@ -28,22 +27,14 @@ export class PgliteDatabase implements Database {
     private readonly unlock: () => Promise<void>,
   ) {}
 
-  static async open(
-    folder: string,
-    { create, notice, signal }: { create: boolean; notice: Notice; signal?: AbortSignal | undefined },
-  ): Promise<PgliteDatabase> {
+  /** Opens or makes the database in a folder that is locked; closing it calls `unlock`. Throws `ArchiveError`. */
+  static async open(folder: string, unlock: () => Promise<void>): Promise<PgliteDatabase> {
     const files = join(folder, FILES);
-    if (!create && !existsSync(files)) {
-      throw new ArchiveError(
-        `there is no archive in ${folder}: add documents first, or name another with --archive`,
-      );
-    }
-    const { PGlite } = (await importFrom(
-      await packageFolder(PGLITE),
-      PGLITE,
-    )) as typeof import('@electric-sql/pglite');
-    const unlock = await locked(folder, notice, signal);
     try {
+      const { PGlite } = (await importFrom(
+        await packageFolder(PGLITE),
+        PGLITE,
+      )) as typeof import('@electric-sql/pglite');
       await expectRoom(folder, existsSync(files) ? LEAST_ROOM : ROOM);
       if (!existsSync(files)) {
         // A folder that was begun and not finished is no database: it gets its name when it is whole.
@@ -56,7 +47,10 @@ export class PgliteDatabase implements Database {
       }
       const database = await PGlite.create(files);
       await database.query(`SET random_page_cost = ${RANDOM_PAGE}`);
-      return new PgliteDatabase(folder, database, unlock);
+      const opened = new PgliteDatabase(folder, database, unlock);
+      // Where there can be no such socket, others wait.
+      opened.endLending = await lend(folder, opened).catch(() => opened.endLending);
+      return opened;
     } catch (error) {
       await unlock();
       throw refused(folder, error);
@@ -76,6 +70,7 @@ export class PgliteDatabase implements Database {
   }
 
   async close(): Promise<void> {
+    await this.endLending();
     await this.last.catch(() => {});
     await this.database.close().catch(() => {});
     await this.unlock();
@@ -90,29 +85,8 @@ export class PgliteDatabase implements Database {
   }
 }
 
-/** Takes the folder, and waits for it while another process has it. Throws the signal's reason when it is aborted meanwhile. */
-async function locked(
-  folder: string,
-  notice: Notice,
-  signal: AbortSignal | undefined,
-): Promise<() => Promise<void>> {
-  await makeFolder(folder);
-  for (let told = false; ; told = true) {
-    try {
-      return await lockFolder(folder, folder, 'uses it');
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw refused(folder, error);
-      if (!told) {
-        notice(
-          `another process uses ${folder}: waiting until it is done; with --archive postgres://... several can work at once`,
-        );
-      }
-    }
-    await sleep(500, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted());
-  }
-}
-
-function refused(folder: string, error: unknown): unknown {
+/** What PGlite or the file system refuses, as `ArchiveError`; any other error as it is. */
+export function refused(folder: string, error: unknown): unknown {
   if (error instanceof ArchiveError || !(error instanceof Error)) return error;
   const { code } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;

@@ -22,6 +22,7 @@ const VERSION = 1;
 const TABLES = `
 CREATE TABLE IF NOT EXISTS archive_about (version int NOT NULL, language text NOT NULL, id text NOT NULL);
 CREATE TABLE IF NOT EXISTS archive_roots (path text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS archive_removed (path text PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS archive_files (
   path text PRIMARY KEY, size float8, modified float8, changed float8, content text, problem text
 );

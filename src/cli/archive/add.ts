@@ -64,17 +64,21 @@ async function scanAll(
   roots: readonly string[],
   signal: AbortSignal,
 ): Promise<ScanOutcome> {
-  const all: ScanOutcome = { added: 0, known: 0, gone: 0, leftOut: [], problems: [] };
+  const all: ScanOutcome = { added: 0, known: 0, gone: 0, removed: 0, leftOut: [], problems: [] };
   const line = new ProgressLine();
   try {
     for (const root of roots) {
       await archive.addRoot(root);
       const progress = ({ files, bytes }: { files: number; bytes: number }): void =>
         line.show(() => `looking at ${root}: ${counted(files, 'file')}, ${formatBytes(bytes)} compared`);
-      const { added, known, gone, leftOut, problems } = await scan(archive, root, { signal, progress });
+      const { added, known, gone, removed, leftOut, problems } = await scan(archive, root, {
+        signal,
+        progress,
+      });
       all.added += added;
       all.known += known;
       all.gone += gone;
+      all.removed += removed;
       all.leftOut.push(...leftOut);
       all.problems.push(...problems);
     }
@@ -86,9 +90,10 @@ async function scanAll(
   return all;
 }
 
-function tell({ added, known, gone, leftOut, problems }: ScanOutcome): void {
+function tell({ added, known, gone, removed, leftOut, problems }: ScanOutcome): void {
   const parts = [`${counted(added, 'document')} to read`, `${counted(known, 'file')} known already`];
   if (gone > 0) parts.push(`${counted(gone, 'document')} gone`);
+  if (removed > 0) parts.push(`${counted(removed, 'file')} removed before (name them to add them again)`);
   say(parts.join(', '));
   if (leftOut.length > 0) {
     const more = leftOut.length > TOLD ? `, and ${leftOut.length - TOLD} more` : '';

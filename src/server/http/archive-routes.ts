@@ -8,6 +8,7 @@ import {
   entryOf,
   isUnchanged,
   PageReader,
+  removeDocument,
   search,
   UnreadableError,
 } from '../../archive/index.js';
@@ -82,6 +83,12 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
 
   app.get('/v1/archive/documents/:id', async (context) => context.json(await documentOf(context, deps)));
 
+  app.delete('/v1/archive/documents/:id', async (context) => {
+    const document = await documentOf(context, deps);
+    const files = await removeDocument(archiveOf(deps), document);
+    return context.json({ id: document.content, object: 'archive.document', deleted: true, files });
+  });
+
   app.get('/v1/archive/documents/:id/pages/:page', async (context) => {
     const { content } = await documentOf(context, deps);
     const page = pageOf(context);
@@ -108,7 +115,12 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
 
   app.get('/v1/archive/search', async (context) => {
     const archive = archiveOf(deps);
-    const words = context.req.query('q') ?? '';
+    const words = context.req.query('q')?.trim() ?? '';
+    if (words === '') {
+      throw new ApiError(400, 'invalid_value', "'q' has the words to look for, such as q=notice+period", {
+        param: 'q',
+      });
+    }
     const documents = await Promise.all(
       (context.req.queries('in') ?? []).map((name) => archive.document(name)),
     );

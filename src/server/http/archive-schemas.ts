@@ -57,6 +57,15 @@ export const ArchiveDocument = z.object({
   ),
 });
 
+/** A document that was removed. */
+export const RemovedDocument = z.object({
+  id: z.string(),
+  object: z.literal('archive.document'),
+  deleted: z.literal(true),
+  /** Its files that stay, since they were not uploaded. */
+  files: z.array(z.string()),
+});
+
 /** A page of the list of documents. */
 export const ArchiveDocumentList = z.object({
   object: z.literal('list'),

@@ -9,6 +9,7 @@ import {
   ArchiveTotals,
   AskEvent,
   AskRequest,
+  RemovedDocument,
 } from './archive-schemas.js';
 import { Embeddings, EmbeddingsRequest } from './embeddings.js';
 import {
@@ -201,6 +202,13 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "One of them, by its content's hash, the beginning of that, its path, or the path's end.",
     status: 200,
     answer: ['ArchiveDocument', ArchiveDocument],
+  },
+  {
+    method: 'delete',
+    path: '/v1/archive/documents/{id}',
+    summary: 'Removes it with its text and states. A file that was uploaded is deleted; others stay.',
+    status: 200,
+    answer: ['RemovedDocument', RemovedDocument],
   },
   {
     method: 'get',

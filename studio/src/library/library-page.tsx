@@ -3,6 +3,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { DocumentEntry } from '../../../src/archive/entries.js';
 import { formatRate } from '../../../src/cli/format.js';
 import { listModels, type ModelInfo } from '../api.js';
+import { confirmed } from '../parts/confirmation.js';
 import { connected } from '../parts/connection.js';
 import { report } from '../parts/status.js';
 import { AnswerView } from './answer-view.js';
@@ -14,6 +15,7 @@ import {
   known,
   look,
   looking,
+  remove,
   showMore,
   speed,
   totals,
@@ -102,14 +104,17 @@ function DocumentLine({
 }) {
   const open = looking.value?.content === content;
   const bad = (counts.failed ?? 0) + (counts.scanned ?? 0);
+  const done = Object.values(counts).reduce((a, b) => a + b, 0);
   const about =
     state === 'failed'
       ? (why ?? 'failed')
       : pages === null
         ? 'waiting'
-        : `${pages.toLocaleString('en')} page${pages === 1 ? '' : 's'}${bad > 0 ? `, ${bad} without text` : ''}${readings.some((each) => each.state === 'read') ? ' · read by a model' : ''}`;
+        : state !== 'read'
+          ? `${done.toLocaleString('en')} of ${pages.toLocaleString('en')} pages read`
+          : `${pages.toLocaleString('en')} page${pages === 1 ? '' : 's'}${bad > 0 ? `, ${bad} without text` : ''}${readings.some((each) => each.state === 'read') ? ' · read by a model' : ''}`;
   return (
-    <li class={open ? 'open' : undefined}>
+    <li class={open ? 'entry open' : 'entry'}>
       <button
         type="button"
         class="document"
@@ -121,8 +126,26 @@ function DocumentLine({
         <strong>{name}</strong>
         <span class={state === 'failed' || bad > 0 ? 'sub bad' : 'sub'}>{about}</span>
       </button>
+      <button
+        type="button"
+        class="remove"
+        title="Remove"
+        aria-label={`Remove ${name}`}
+        onClick={() => removed(content, name).catch(report)}
+      >
+        ✕
+      </button>
     </li>
   );
+}
+
+async function removed(content: string, name: string): Promise<void> {
+  const question = {
+    title: `Remove ${name}?`,
+    text: 'Its text and what models have read of it are removed from the library. A file that was added on this page is deleted; a file elsewhere stays where it is.',
+    action: 'Remove',
+  };
+  if (await confirmed(question)) await remove(content);
 }
 
 function Ask() {
@@ -131,7 +154,7 @@ function Ask() {
     listModels().then(setModels, report);
   }, []);
   const only = known(within.value);
-  const open = known(looking.value?.content);
+  const chosen = only ?? known(looking.value?.content);
   const hasState = only?.readings.some(({ state }) => state === 'read') ?? false;
   return (
     <form
@@ -162,16 +185,16 @@ function Ask() {
       />
       <button type="submit">Ask</button>
       <div class="choices">
-        {open && (
+        {chosen && (
           <label>
             <input
               type="checkbox"
               checked={within.value !== undefined}
               onChange={({ currentTarget: { checked } }) => {
-                within.value = checked ? (only ?? open).content : undefined;
+                within.value = checked ? chosen.content : undefined;
               }}
             />
-            only in {(only ?? open).name}
+            only in {chosen.name}
           </label>
         )}
         {hasState && (

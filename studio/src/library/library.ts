@@ -133,6 +133,17 @@ export async function open(content: string): Promise<void> {
   opened.value = new Map([...opened.value, [content, found]]);
 }
 
+/** Removes a document from the library. */
+export async function remove(content: string): Promise<void> {
+  await send(`/v1/archive/documents/${content}`, { method: 'DELETE' });
+  batch(() => {
+    documents.value = documents.value.filter((each) => each.content !== content);
+    opened.value = new Map([...opened.value].filter(([each]) => each !== content));
+    if (looking.value?.content === content) looking.value = undefined;
+    if (within.value === content) within.value = undefined;
+  });
+}
+
 /** Asks, and shows what comes as it comes. Another question ends the one before. */
 export async function askLibrary(question: string, from: string, model: string | undefined): Promise<void> {
   asking?.abort();
@@ -168,6 +179,8 @@ export async function askLibrary(question: string, from: string, model: string |
         change({ hits, missing });
         // Where the page stands below the answer, it is opened when it is asked for.
         if (hits[0] && !isNarrow()) look(hits[0]);
+        // A passage that an answer before this one has opened does not belong to this one.
+        else if (looking.value?.text !== undefined) looking.value = undefined;
       } else if (event.kind === 'notice') change({ notices: [...(answer.value?.notices ?? []), event.text] });
       else if (event.kind === 'text') change({ text: `${answer.value?.text ?? ''}${event.text}` });
       else change({ citations: event.citations, unknown: event.unknown });

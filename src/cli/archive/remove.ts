@@ -1,0 +1,31 @@
+/** `heddle archive remove`: removes documents for good. */
+import type { Command } from 'commander';
+import { removeDocument } from '../../archive/index.js';
+import { visible } from '../../checkpoint/index.js';
+import { type ArchiveFlags, addArchiveOptions, withArchive } from './options.js';
+
+/** Arguments, options and action of `heddle archive remove`. */
+export function configureRemove(command: Command): void {
+  command
+    .description(
+      'remove documents with their text and states; files that were uploaded are deleted, other files stay and are not read again until they are named',
+    )
+    .argument(
+      '<documents...>',
+      "each by its path, the end of its path, or the beginning of its content's hash",
+    );
+  addArchiveOptions(command).action((documents: string[], flags: ArchiveFlags) => run(documents, flags));
+}
+
+async function run(names: readonly string[], flags: ArchiveFlags): Promise<void> {
+  await withArchive(flags, {}, async (archive) => {
+    // All are looked up first: a wrong name removes nothing.
+    const documents = await Promise.all(names.map((name) => archive.document(name)));
+    for (const document of new Map(documents.map((each) => [each.content, each])).values()) {
+      const kept = await removeDocument(archive, document);
+      process.stdout.write(
+        `${visible(`${document.name} is removed${kept.length > 0 ? `; its file stays: ${kept.join(', ')}` : ''}`)}\n`,
+      );
+    }
+  });
+}
