@@ -331,10 +331,14 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await page.screenshot({ path: join(process.env.HEDDLE_SCREENSHOTS, 'library-remove.png') });
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await remove.waitFor({ state: 'detached' });
+    await line('Lapwings.pdf').waitFor({ state: 'detached' });
     expect(existsSync(join(files, 'Lapwings.pdf'))).toBe(false);
     if (process.env.HEDDLE_SCREENSHOTS) {
       await page.setViewportSize({ width: 390, height: 844 });
-      await page.screenshot({ path: join(process.env.HEDDLE_SCREENSHOTS, 'library-390.png') });
+      await page.screenshot({
+        path: join(process.env.HEDDLE_SCREENSHOTS, 'library-390.png'),
+        fullPage: true,
+      });
     }
     await page.getByRole('button', { name: 'Clear the list' }).click();
     expect(await adding.count()).toBe(0);

@@ -22,6 +22,7 @@ import {
   within,
 } from './library.js';
 import { PageView } from './page-view.js';
+import { forgetUploadsOf } from './uploads.js';
 import { UploadsView } from './uploads-view.js';
 
 export function LibraryPage() {
@@ -145,7 +146,9 @@ async function removed(content: string, name: string): Promise<void> {
     text: 'Its text and what models have read of it are removed from the library. A file that was added on this page is deleted; a file elsewhere stays where it is.',
     action: 'Remove',
   };
-  if (await confirmed(question)) await remove(content);
+  if (!(await confirmed(question))) return;
+  await remove(content);
+  forgetUploadsOf(content);
 }
 
 function Ask() {

@@ -29,6 +29,11 @@ export function upload(files: Iterable<File>): void {
   }
 }
 
+/** Forgets those of a document that was removed. */
+export function forgetUploadsOf(content: string): void {
+  uploads.value = uploads.value.filter((each) => each.content !== content);
+}
+
 /** Forgets those that are done. */
 export function clearUploads(): void {
   uploads.value = uploads.value.filter(({ state }) => state === 'waiting' || state === 'sending');
