@@ -12,17 +12,18 @@ import { BorrowedDatabase } from './lending.js';
 const root = mkdtempSync(join(tmpdir(), 'heddle-folder-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const open = (name: string, notice: (line: string) => void = () => {}, signal?: AbortSignal) =>
-  FolderDatabase.open(join(root, name), { create: true, notice, signal });
+const folder = join(root, 'archive');
+const open = (notice: (line: string) => void = () => {}, signal?: AbortSignal) =>
+  FolderDatabase.open(folder, { create: true, notice, signal });
 
 const numbers = async ({ query }: { query: Query }): Promise<number[]> =>
   (await query<{ n: number }>('SELECT n FROM numbers ORDER BY n')).map(({ n }) => n);
 
 test('a borrowed database answers as the open one does, with rows and with errors', async () => {
-  const own = await open('alike');
-  const borrowed = await open('alike');
+  const own = await open();
+  const borrowed = await open();
   expect([own.shared, borrowed.shared]).toEqual([false, true]);
-  const address = readFileSync(join(root, 'alike', 'database.socket'), 'utf8');
+  const address = readFileSync(join(folder, 'database.socket'), 'utf8');
   expect(statSync(dirname(address)).mode & 0o777).toBe(0o700);
   const bytes = Uint8Array.from({ length: 3e6 }, (_, i) => i % 251);
   const answers = await Promise.all(
@@ -60,13 +61,14 @@ test('a borrowed database answers as the open one does, with rows and with error
   ]);
   await borrowed.close();
   await own.close();
-  expect([existsSync(address), readdirSync(join(root, 'alike'))]).toEqual([false, ['database']]);
+  expect([existsSync(address), readdirSync(folder)]).toEqual([false, ['database']]);
 });
 
 test('transactions of several processes come one after the other, and one that fails or breaks off changes nothing', async () => {
-  const own = await open('turns');
+  const own = await open();
+  await own.query('DROP TABLE IF EXISTS numbers');
   await own.query('CREATE TABLE numbers (n int)');
-  const borrowers = [await open('turns'), await open('turns')];
+  const borrowers = [await open(), await open()];
   const add = (query: Query) =>
     query(`INSERT INTO numbers SELECT coalesce(max(n), 0) + 1 FROM numbers`).then(() =>
       query(`UPDATE numbers SET n = n WHERE n = 1`),
@@ -82,7 +84,7 @@ test('transactions of several processes come one after the other, and one that f
   });
   await expect(failed).rejects.toThrow(RangeError);
   // One whose process ends in the middle of it.
-  const lonely = (await BorrowedDatabase.of(join(root, 'turns')))!;
+  const lonely = (await BorrowedDatabase.of(folder))!;
   const broken = lonely.transaction(async (query) => {
     await add(query);
     await lonely.close();
@@ -94,10 +96,11 @@ test('transactions of several processes come one after the other, and one that f
 });
 
 test('where the process ends that has it open, the next one takes its place, and what was not committed is done again', async () => {
-  const own = await open('passed-on');
+  const own = await open();
+  await own.query('DROP TABLE IF EXISTS numbers');
   await own.query('CREATE TABLE numbers (n int)');
-  const first = await open('passed-on');
-  const second = await open('passed-on');
+  const first = await open();
+  const second = await open();
   let begun = 0;
   let closing: Promise<void> | undefined;
   await first.transaction(async (query) => {
@@ -111,21 +114,20 @@ test('where the process ends that has it open, the next one takes its place, and
   expect(await numbers(second)).toEqual([1, 2]);
   await first.close();
   await second.transaction((query) => query('INSERT INTO numbers VALUES (3)'));
-  const third = await open('passed-on');
+  const third = await open();
   expect([third.shared, await numbers(third)]).toEqual([true, [1, 2, 3]]);
   await third.close();
   await second.close();
 });
 
 test('a process that has the folder and does not lend it is waited for, until the wait is ended', async () => {
-  const folder = join(root, 'waited-for');
   const unlock = await lockFolder(folder, folder, 'uses it');
   const told: string[] = [];
   const stop = new AbortController();
-  const waiting = open('waited-for', (line) => told.push(line) && stop.abort(), stop.signal);
+  const waiting = open((line) => told.push(line) && stop.abort(), stop.signal);
   await expect(waiting).rejects.toThrow('aborted');
   expect(told).toEqual([`another process uses ${folder}: waiting until it is done`]);
-  const opening = open('waited-for');
+  const opening = open();
   await unlock();
   await (await opening).close();
 });
