@@ -76,6 +76,11 @@ test('targets are learned from sources, and end', async () => {
       const { choices } = await ask('completions', { prompt });
       expect(choices[0]!.text).toBe('Das Pferd ist blau.');
     }
+    // A state is of what was written, which may go on.
+    const made = await post(`${server.url}/v1/states`, { prompt: 'the horse is' });
+    const { id: state } = (await made.json()) as { id: string };
+    const after = await ask('completions', { state, prompt: ' blue\t' });
+    expect(after.choices[0]!.text).toBe('Das Pferd ist blau.');
     const turn = [
       { role: 'user', content: 'the car is red' },
       { role: 'assistant', content: 'Das Auto ist rot.' },

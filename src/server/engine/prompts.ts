@@ -116,7 +116,9 @@ export class Prompts {
         const ids = await this.encoded([text], signal);
         return beginning ? ids : this.language.tokenizer.fromStart(ids);
       };
-      const asked = (text: string): string => (beginning ? text : asPairSource(this.template, text));
+      // What is saved, or goes on from a state, is as it was written.
+      const isWhole = answers && !beginning;
+      const asked = (text: string): string => (isWhole ? asPairSource(this.template, text) : text);
       const more = prompt.kind === 'text' ? await encode(asked(prompt.text)) : prompt.ids;
       const ids = [...(beginning?.snapshot.tokens ?? []), ...more];
       return { ids, boundary: ids.length, base: ids.length, messages: [] };

@@ -41,6 +41,9 @@ export function compileOptions({
   if (partitions > 1) {
     writer.uint32(varint(FIELD.useSpmdPartitioning)).bool(true);
     assignment(writer.uint32(lengthDelimited(FIELD.deviceAssignment)), partitions);
+    // XLA whose HloShardingV3 is on by default warns of each such program and switches it off: it exports Shardy's annotations by the debug options
+    // given here, which are none, and imports them by its defaults. `xla_enable_hlo_sharding_v3` false as a flag makes both agree, but an XLA
+    // that does not know a flag refuses to compile.
     writer.uint32(varint(FIELD.useShardyPartitioner)).bool(true);
   }
   writer.ldelim();
