@@ -54,7 +54,7 @@ export const GRANITE_3B: Shape = {
 };
 
 /** The first six layers of Granite 4.0-H Tiny, with 7B parameters. */
-export const GRANITE_MOE: Shape = {
+const GRANITE_MOE: Shape = {
   hiddenSize: 1536,
   layers: 6,
   attentionLayers: [5],
@@ -104,7 +104,7 @@ export function graniteModel(shape: Shape): Model {
 }
 
 /** SmolLM2-360M: a transformer, whose state grows with every token. */
-export function smolModel(): Model {
+function smolModel(): Model {
   return modelFromConfig(
     {
       architectures: ['LlamaForCausalLM'],

@@ -51,14 +51,7 @@ function colorsOf(points: readonly Point[]): { domain: string[]; range: string[]
 }
 
 /** The Vega-Lite specification: series differ in colour, shape and dashes, so that overlapping lines can be distinguished. */
-export function specificationOf({
-  title,
-  x,
-  y,
-  points,
-  kind = 'lines',
-  ...plot
-}: Plot): Record<string, unknown> {
+function specificationOf({ title, x, y, points, kind = 'lines', ...plot }: Plot): Record<string, unknown> {
   const names = points.some((point) => typeof point.x === 'string');
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
   // Large numbers are formatted as 64k, numbers below 1 without a prefix.

@@ -57,7 +57,7 @@ export function siblingModel(
 }
 
 /** Whether a name is that of a sibling. */
-export function isSibling(name: string): name is Sibling {
+function isSibling(name: string): name is Sibling {
   return (SIBLINGS as readonly string[]).includes(name);
 }
 

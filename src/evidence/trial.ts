@@ -64,7 +64,7 @@ export const BASELINE = 'baseline: ';
 export const DIVERGED = 'diverged';
 
 /** The name of a trial in tables. */
-export function trialName({ name, stages }: Trial): string {
+function trialName({ name, stages }: Trial): string {
   return name ?? stages.at(-1)!.task;
 }
 

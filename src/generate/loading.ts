@@ -29,7 +29,7 @@ export interface LoadOptions extends DeviceOptions {
 }
 
 /** The quantizations of these names. */
-export const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
+const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
   int4: { bits: 4, block: QUANTIZED_BLOCK },
   int8: { bits: 8, block: QUANTIZED_BLOCK },
 };

@@ -73,7 +73,7 @@ export function linearLayers(model: Model): LinearLayer[] {
 }
 
 /** The parameters of a model that an adapter replaces, by name. */
-export function replacedWeights({ model, weights }: Adapted): Map<string, HostTensor> {
+function replacedWeights({ model, weights }: Adapted): Map<string, HostTensor> {
   const own = new Set(parametersOf({ ...model, adapters: () => undefined }).map(({ name }) => name));
   return new Map([...weights].filter(([name]) => own.has(name)));
 }

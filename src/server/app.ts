@@ -39,7 +39,7 @@ export interface HeddleApp {
 }
 
 /** Defaults of the options. */
-export const APP_DEFAULTS = {
+const APP_DEFAULTS = {
   load: {},
   cacheBytes: 512e6,
   answers: 32,

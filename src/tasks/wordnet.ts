@@ -69,7 +69,7 @@ export function wordnetKinds(steps: number, { written = false } = {}): Task {
 }
 
 /** For each of the nouns nearest to the root, level by level, the number of its parent; -1 for the root. */
-export function nounsAbove(text: string): Int32Array {
+function nounsAbove(text: string): Int32Array {
   const kinds = new Map<string, string[]>();
   let root: string | undefined;
   for (const line of text.split('\n')) {

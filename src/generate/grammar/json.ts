@@ -115,7 +115,7 @@ export function memberOf(name: Terminal, value: Node, captured = false): Node {
 }
 
 /** Any number of JSON. */
-export function anyNumber(): Node {
+function anyNumber(): Node {
   return terminal(new NumberRange({ integer: false }));
 }
 

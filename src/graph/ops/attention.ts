@@ -3,7 +3,7 @@ import { ShapeError } from '../../errors.js';
 import { attentionInBlocks, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
 import { attention as attentionInHlo } from '../lower/stablehlo/attention.js';
 import { fusedAttention, fusedAttentionGradient } from '../lower/stablehlo/fused-attention.js';
-import { attentionInWasm } from '../lower/wasm/layers.js';
+import { attentionInWasm } from '../lower/wasm/attention.js';
 import { maskedAttentionInWasm } from '../lower/wasm/masked-attention.js';
 import {
   addDims,

@@ -1,6 +1,6 @@
 /** Entries of a quantized KV cache. */
 import { ShapeError } from '../../errors.js';
-import { codedInWasm } from '../lower/wasm/layers.js';
+import { codedInWasm } from '../lower/wasm/attention.js';
 import { formatShape, sameShape } from '../shape.js';
 import { applyOne, defineComposite, type Tensor } from '../tensor.js';
 import { cast, multiply } from './elementwise.js';

@@ -2,7 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import * as hlo from '../lower/stablehlo/indexing.js';
-import { gatherElementsInWasm, scatterElementsInWasm, topKInWasm } from '../lower/wasm/layers.js';
+import { gatherElementsInWasm, scatterElementsInWasm, topKInWasm } from '../lower/wasm/along-axis.js';
 import { gatherInWasm } from '../lower/wasm/operators.js';
 import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
 import {

@@ -2,7 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import * as hlo from '../lower/stablehlo/layers.js';
-import { softmaxInWasm } from '../lower/wasm/layers.js';
+import { softmaxInWasm } from '../lower/wasm/along-axis.js';
 import { apply, applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { add, divide, exp, log, multiply, negate, sqrt, subtract } from './elementwise.js';

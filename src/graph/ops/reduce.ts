@@ -2,8 +2,8 @@
 
 import { ShapeError } from '../../errors.js';
 import { cumulativeSum as cumulativeInHlo, hloMax } from '../lower/stablehlo/reduce.js';
+import { cumulativeInWasm } from '../lower/wasm/along-axis.js';
 import { Reduction } from '../lower/wasm/codes.js';
-import { cumulativeInWasm } from '../lower/wasm/layers.js';
 import { wasmReduction } from '../lower/wasm/operators.js';
 import { type Dim, multiplyDims } from '../shape.js';
 import { applyOne, axisOf, defineComposite, definePrimitive, type Tensor } from '../tensor.js';

@@ -47,7 +47,7 @@ function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, ow
 }
 
 /** The seed, or a random one. The sampler uses its lowest 32 bits. */
-export function seedOf(seed: number | undefined): number {
+function seedOf(seed: number | undefined): number {
   return seed === undefined ? Math.floor(Math.random() * 2 ** 31) : seed >>> 0;
 }
 
@@ -217,7 +217,7 @@ export function closed(json: string): string[] {
 }
 
 /** The template's variables for thinking, from their names in various servers. */
-export function templateVariables(
+function templateVariables(
   body: Pick<
     ChatRequest,
     'chat_template_kwargs' | 'reasoning_effort' | 'enable_thinking' | 'think' | 'thinking' | 'reasoning'

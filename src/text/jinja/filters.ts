@@ -374,7 +374,7 @@ export const FILTERS: ReadonlyMap<string, Native> = byName([
 ]);
 
 /** Jinja's tests by name, for `value is name`. */
-export const TESTS: ReadonlyMap<string, Native> = makeTests(FILTERS);
+const TESTS: ReadonlyMap<string, Native> = makeTests(FILTERS);
 
 /** Throws if there is none of this name. */
 export function filterNamed(name: string): Native {

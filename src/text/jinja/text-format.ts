@@ -116,7 +116,7 @@ interface Spec {
 }
 
 /** Python's `format(value, source)`, where `source` is a format specification such as `>8.2f`. Throws `TemplateError`. */
-export function formatValue(value: Value, source: string): string {
+function formatValue(value: Value, source: string): string {
   if (source === '') return textOf(value);
   const match = SPEC.exec(source);
   if (!match) throw failed('Invalid format specifier');

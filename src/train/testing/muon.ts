@@ -33,7 +33,7 @@ export function muonReference(
 }
 
 /** Five times x <- 3.4445 x - 4.775 (x x^T) x + 2.0315 (x x^T)^2 x, from a matrix of norm 1. */
-export function orthogonalReference(matrix: Float64Array, rows: number, columns: number): Float64Array {
+function orthogonalReference(matrix: Float64Array, rows: number, columns: number): Float64Array {
   const norm = Math.hypot(...matrix);
   let x = matrix.map((value) => value / (norm + 1e-7));
   for (let step = 0; step < 5; step++) {

@@ -48,7 +48,7 @@ export function accepts(grammar: Node, text: string): boolean {
 }
 
 /** Ajv's validator of a schema, of the draft that the schema is written for. */
-export function validatorOf(schema: object): ((value: unknown) => boolean) & { errors?: unknown } {
+function validatorOf(schema: object): ((value: unknown) => boolean) & { errors?: unknown } {
   const isOld =
     /draft-0[467]/.test(String((schema as { $schema?: unknown }).$schema)) ||
     JSON.stringify(schema).includes('"items":[');

@@ -119,7 +119,7 @@ export class StableHloBuilder extends HloInstructions {
 }
 
 /** The type in which operands meet. */
-export function commonElement(values: readonly Plain[]): Element {
+function commonElement(values: readonly Plain[]): Element {
   const { element } = values[0]!;
   if (!isFloat(element)) return element;
   const strong = values.filter(({ isWeak }) => !isWeak);

@@ -1,6 +1,6 @@
 /** Lowers a graph to the steps of a schedule, for given dimensions. */
 import { ShapeError } from '../../../errors.js';
-import { asMatrix, type Dim } from '../../shape.js';
+import { asMatrix } from '../../shape.js';
 import {
   type Composite,
   expansionOf,
@@ -14,19 +14,10 @@ import {
 } from '../../tensor.js';
 import { WasmBuilder } from './builder.js';
 import { Element, Kernel } from './codes.js';
-import { loadsOf, type MapStep, merged, readsOf, writesOf } from './map.js';
-import { divided } from './share.js';
+import { resultKey } from './common-subexpressions.js';
+import { finished } from './fuse.js';
 import type { Step } from './step.js';
-import {
-  Buffer,
-  count,
-  ELEMENT_BYTES,
-  type HeldWeight,
-  idOf,
-  type Kept,
-  type Value,
-  type View,
-} from './value.js';
+import { Buffer, count, ELEMENT_BYTES, type HeldWeight, type Kept, type Value, type View } from './value.js';
 
 /** A graph with states. */
 export interface WasmGraph {
@@ -240,7 +231,7 @@ export function lowerAll(
   for (const node of order) {
     if (values.has(node.outputs[0]!)) continue;
     const operands = node.inputs.map((operand) => (operand ? values.get(operand)! : undefined));
-    const key = keyOf(builder, node, operands);
+    const key = resultKey(builder, node, operands);
     const same = key === undefined ? undefined : known.get(key);
     const made = same ?? lowerNode(builder, node, operands, values, key);
     for (const [i, tensor] of node.outputs.entries()) if (made[i]) values.set(tensor, made[i]);
@@ -275,122 +266,4 @@ function lowerNode(
   const boundary = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
   lowerAll(builder, topologicalOrder(expansion, boundary), expansion, values);
   return expansion.map((tensor) => values.get(tensor)!);
-}
-
-/**
- * A key that is equal for nodes with equal results, or undefined if it would be too long. If all operands are named constants, it is valid
- * across programs.
- */
-function keyOf(
-  builder: WasmBuilder,
-  node: Node,
-  operands: readonly (Value | undefined)[],
-): string | undefined {
-  if (node.outputs.some((output) => builder.successors.has(output))) return undefined;
-  const attributes = attributesKey(builder, node.attributes);
-  if (attributes === undefined) return undefined;
-  const dims = node.outputs.map(({ shape }) => `[${builder.dims(shape)}]`).join('');
-  return `${node.operator.name}(${operands.map((x) => (x ? valueKey(x) : '-')).join(', ')})${attributes}${dims}`;
-}
-
-function valueKey(value: Value): string {
-  if (value.kind === 'packed') return value.codes.key!;
-  if (value.kind === 'state') return `state ${value.index}`;
-  if (value.kind === 'coded') return `coded ${value.codes.index}`;
-  const { buffer, dims, strides, offset } = value;
-  return `${buffer.key ?? `#${idOf(buffer)}`}+${offset}[${dims}][${strides}]`;
-}
-
-/** The largest constant that is compared by content, in elements. */
-const MOST_COMPARED = 256;
-
-function attributesKey(builder: WasmBuilder, attributes: unknown): string | undefined {
-  let isShort = true;
-  const text = JSON.stringify(attributes, (name, value: unknown) => {
-    if (ArrayBuffer.isView(value)) {
-      const list = value as Float32Array;
-      if (list.length > MOST_COMPARED) isShort = false;
-      return isShort ? Array.from(list, (x) => (Object.is(x, -0) ? '-0' : String(x))) : undefined;
-    }
-    if (name === 'body' || name === 'branches') {
-      isShort = false;
-      return undefined;
-    }
-    // Dimensions are compared by value, since a name may mean another size elsewhere.
-    if (DIMENSIONS.has(name)) {
-      return Array.isArray(value) ? builder.dims(value as Dim[]) : builder.resolve(value as Dim);
-    }
-    const isPlain = typeof value !== 'number' || (Number.isFinite(value) && !Object.is(value, -0));
-    return typeof value === 'bigint' || !isPlain ? (Object.is(value, -0) ? '-0' : String(value)) : value;
-  });
-  return isShort ? (text ?? '') : undefined;
-}
-
-/** Attributes that are dimensions or shapes. */
-const DIMENSIONS = new Set(['shape', 'size', 'dim', 'start', 'end', 'sizes', 'k']);
-
-/** The final steps: dead steps are removed, and adjacent element-wise steps fused. */
-function finished(steps: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => boolean): Step[] {
-  const needed = new Set<Buffer>();
-  const alive: (Step | MapStep)[] = [];
-  for (const step of [...steps].reverse()) {
-    const isMap = 'stores' in step;
-    const isUsed = writesOf(step).some((buffer) => needed.has(buffer) || isKept(buffer));
-    if (!isUsed && !(!isMap && step.writesStates)) continue;
-    for (const buffer of isMap ? loadsOf(step).map((view) => view.buffer) : step.reads) needed.add(buffer);
-    alive.push(step);
-  }
-  return divided(fused(alive.reverse(), isKept));
-}
-
-/** Fuses each element-wise step with preceding ones whose results are not read in between. */
-function fused(given: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => boolean): (Step | MapStep)[] {
-  const steps: (Step | MapStep | undefined)[] = [...given];
-  const readers = new Map<Buffer, Set<number>>();
-  const writers = new Map<Buffer, number[]>();
-  for (const [i, step] of given.entries()) {
-    for (const buffer of readsOf(step)) {
-      const all = readers.get(buffer) ?? new Set();
-      readers.set(buffer, all.add(i));
-    }
-    for (const buffer of writesOf(step)) writers.set(buffer, [...(writers.get(buffer) ?? []), i]);
-  }
-  for (let i = 0; i < steps.length; i++) {
-    let step = steps[i];
-    if (!step || !('stores' in step)) continue;
-    // Repeated until nothing changes, since the operands of a fused step may be fused as well.
-    for (let again = true; again; ) {
-      again = false;
-      for (const buffer of new Set(readsOf(step))) {
-        const made = writers.get(buffer) ?? [];
-        const at = made.length === 1 ? made[0]! : -1;
-        const producer = at >= 0 && at < i ? steps[at] : undefined;
-        if (!producer || !('stores' in producer)) continue;
-        const results = producer.stores.map(({ view }) => view.buffer);
-        if (results.some((result) => (writers.get(result) ?? []).length !== 1)) continue;
-        const early = results.some((result) => [...(readers.get(result) ?? [])].some((reader) => reader < i));
-        if (early) continue;
-        const isRead = (result: Buffer): boolean =>
-          isKept(result) || [...(readers.get(result) ?? [])].some((reader) => reader !== i);
-        const one = merged(producer, step as MapStep, isRead);
-        if (!one) continue;
-        steps[at] = undefined;
-        steps[i] = one;
-        step = one;
-        for (const result of results) {
-          readers.get(result)?.delete(i);
-          writers.set(result, [i]);
-        }
-        for (const read of readsOf(one)) {
-          const all = readers.get(read) ?? new Set();
-          all.delete(at);
-          readers.set(read, all.add(i));
-        }
-        for (const read of readsOf(producer)) readers.get(read)?.delete(at);
-        again = true;
-        break;
-      }
-    }
-  }
-  return steps.filter((step) => step !== undefined);
 }

@@ -2,7 +2,8 @@
  * The partition of a step's results over threads. If a step reads only elements that the same thread has computed, it needs no barrier, so that
  * element-wise steps follow a product or a recurrence without one.
  */
-import { encodeMap, loadsOf, type MapStep, writesOf } from './map.js';
+import { encodeMap } from './encode-map.js';
+import { loadsOf, type MapStep, writesOf } from './map.js';
 import type { Share, Step } from './step.js';
 import { type Buffer, count, type View } from './value.js';
 
