@@ -108,7 +108,7 @@ function lensTable({ lens, tokens }: Trace, read: number): string {
     });
     return [[`layer ${layer}`, ...words]];
   });
-  return `What would come behind ${quoted(tokens[place]!)}, had it stopped after a layer (where the first choice changes):\n${table(rows, 1 + NAMED)}`;
+  return `What would come after ${quoted(tokens[place]!)}, had it stopped after a layer (where the first choice changes):\n${table(rows, 1 + NAMED)}`;
 }
 
 /** Attributions of generated tokens, and their test by deletion. */
