@@ -76,6 +76,17 @@ test('the snippets for a browser compile, without the types of Node.js', () => {
   compile(files, ['--noEmit', '--types', '', '--lib', 'es2023,dom,dom.iterable,dom.asynciterable']);
 });
 
+test('what the package declares needs no types of a page in Node.js', () => {
+  const { exports } = JSON.parse(readDocument('package.json')) as { exports: Record<string, unknown> };
+  const entries = Object.keys(exports).filter((name) => /^\.(\/\w+)?$/.test(name) && name !== './browser');
+  expect(entries.length).toBeGreaterThan(4);
+  const imports = entries.map(
+    (name) => `export * as ${name.slice(2) || 'main'} from 'heddle${name.slice(1)}';`,
+  );
+  writeFileSync(join(project, 'entries.ts'), imports.join('\n'));
+  compile(['entries.ts'], ['--noEmit', '--types', 'node', '--lib', 'es2023']);
+});
+
 describe('programs', () => {
   const programs = DOCUMENTS.flatMap((path) =>
     codeBlocks(readDocument(path))

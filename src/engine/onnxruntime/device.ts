@@ -25,7 +25,7 @@ import { StoredFiles } from '../stored-files.js';
 import { isQuantized, type Weight } from '../tensors.js';
 import { deviceError } from './errors.js';
 import { type Layout, OrtExecutable } from './executable.js';
-import { onnxRuntime } from './load.js';
+import { onnxRuntime } from './loaded.js';
 import { mirrorsOf } from './mirror.js';
 import { NO_PACKING, pack, packingOf } from './packing.js';
 import { integerProductsSaturate } from './saturation.js';

@@ -8,7 +8,7 @@ import { type Executable, type State, type StateSpec, stateDims } from '../progr
 import { type HostTensor, hostZeros, int64, type TensorData } from '../tensors.js';
 import type { OrtDevice } from './device.js';
 import { deviceError } from './errors.js';
-import { onnxRuntime } from './load.js';
+import { onnxRuntime } from './loaded.js';
 import { type Packing, pack, packingOf, unpack } from './packing.js';
 import {
   type Batch,

@@ -6,12 +6,10 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { DeviceError } from '../../errors.js';
 import { fetchedFolder, fetchPackage, PACKAGE } from './fetch.js';
-
-type OnnxRuntime = typeof import('onnxruntime-common');
+import { keepOnnxRuntime, type OnnxRuntime } from './loaded.js';
 
 const require = createRequire(import.meta.url);
 
-let loaded: OnnxRuntime | undefined;
 let loading: Promise<void> | undefined;
 
 /**
@@ -35,7 +33,7 @@ async function load(): Promise<void> {
     folder = await fetchPackage();
   }
   try {
-    loaded = require(folder) as OnnxRuntime;
+    keepOnnxRuntime(require(folder) as OnnxRuntime);
   } catch (error) {
     throw new DeviceError(
       `ONNX Runtime in ${folder} cannot be loaded on ${process.platform}/${process.arch}: ${error instanceof Error ? error.message : error}. On Linux it needs glibc: Alpine has another C library.`,
@@ -47,12 +45,6 @@ async function load(): Promise<void> {
 /** Downloads ONNX Runtime if it is missing. Throws `DeviceError` as `loadOnnxRuntime` does. */
 export async function ensureOnnxRuntime(): Promise<void> {
   if (availableFolder() === undefined) await fetchPackage();
-}
-
-/** ONNX Runtime, which is loaded once a device exists. */
-export function onnxRuntime(): OnnxRuntime {
-  if (!loaded) throw new DeviceError('ONNX Runtime is not loaded: open a device first');
-  return loaded;
 }
 
 /** The version of ONNX Runtime on this machine, if there is one. */

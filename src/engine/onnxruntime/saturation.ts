@@ -6,7 +6,7 @@
 
 import { input, matmul, toOnnx } from '../../graph/index.js';
 import { float32 } from '../tensors.js';
-import { onnxRuntime } from './load.js';
+import { onnxRuntime } from './loaded.js';
 
 const COLUMNS = 64;
 const ROWS = 32;
