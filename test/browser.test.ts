@@ -507,7 +507,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     const origin = new URL(server.endpoint).origin;
     await devtools.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 4e6 });
     const { error, kept } = await fromHub(page);
-    expect(error).toMatch(/StorageError: .*the browser gives this site no more room/);
+    expect(error).toMatch(/StorageError: .*the browser gives this site no more space/);
     expect(kept).toBe(0);
     const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage!);
     expect(used).toBeLessThan(3e6);
@@ -557,7 +557,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     );
     expect(found.first).toMatchObject({ step: 3, completed: true });
     expect(found.second).toMatchObject({ step: 4, completed: true });
-    expect(found.taken).toMatch(/there is a run of the name library already/);
+    expect(found.taken).toMatch(/there is already a run named library/);
     expect([found.kept, found.left]).toEqual([['library'], []]);
     expect(found.samples.length).toBeGreaterThan(1);
 

@@ -166,7 +166,7 @@ describe('refuses', () => {
     const { folder } = await ours({ pattern: 'M-*-' });
     mkdirSync(out);
     writeFileSync(join(out, 'thesis.txt'), 'years of work');
-    expectRefusal(await heddle(['export', folder, out]), /holds 1 thing that Heddle did not put there/);
+    expectRefusal(await heddle(['export', folder, out]), /has 1 entry that Heddle did not write/);
     expect(readdirSync(out)).toEqual(['thesis.txt']);
     for (const target of [folder, here, join(out, '..', 'ours')]) {
       expectRefusal(
