@@ -26,8 +26,10 @@ interface Series {
   readonly column: string;
   /** Values in the period that it repeats itself with; 1 for none. */
   readonly period: number;
-  /** Values that a forecast reads. */
+  /** Values that a model reads. */
   readonly context: number;
+  /** Values that the linear map beside it reads; as many by default. */
+  readonly linearContext?: number;
   /** Values that are one position; 12 by default. Longer patches leave fewer positions; a horizon is said at once. */
   readonly patch?: number;
   readonly horizons: readonly number[];
@@ -72,7 +74,10 @@ const SERIES: readonly Series[] = [
     file: 'data/seattle-weather-hourly-normals.csv',
     column: 'temperature',
     period: 24,
-    context: 168,
+    // Each value is a mean over 15 days, so that what a day changes is taken back 15 days later.
+    context: 552,
+    linearContext: 168,
+    patch: 24,
     horizons: [24, 96, 336],
   },
   {
@@ -106,6 +111,7 @@ function seriesTask(
   { name, about, from, file, column, period, context, patch = 12, firstDay, ...series }: Series,
   horizon: number,
 ): Task {
+  const { linearContext: reach = context } = series;
   const task = series.horizons.length > 1 ? `${name}-${horizon}` : name;
   return {
     name: task,
@@ -129,7 +135,7 @@ function seriesTask(
         channels: [column],
         ...(firstDay !== undefined && { start: timeOfRow(daily, firstDay, from) }),
       });
-      const held = values.subarray(Math.max(0, end - context), tested);
+      const held = values.subarray(Math.max(0, end - reach), tested);
       const origins: Origins = { values, first: tested, context, horizon, scale, start: firstDay };
       const reads: SeriesConfig = {
         ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
@@ -149,7 +155,10 @@ function seriesTask(
             origins,
             period > 1 ? seasonalNaive(period, horizon) : last(horizon),
           ),
-          linear: forecastError(origins, linearForecast({ learned, held, reach: context, horizon, scale })),
+          [reach === context ? 'linear' : `linear over ${reach}`]: forecastError(
+            origins,
+            linearForecast({ learned, held, reach, horizon, scale }),
+          ),
           [OWN_MAP]: forecastError(
             origins,
             mappedForecast(fittedParts(training, validation, reads), reads, {
