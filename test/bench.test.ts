@@ -34,7 +34,7 @@ test('bench ops tells the steps of a token, and that their times add up', async 
     '1',
   ]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const [, count, sum] = /sotu-hybrid: ([\d,]+) steps .* add up to ([\d.,]+) ms/.exec(stdout)!;
+  const [, count, sum] = /sotu-hybrid: ([\d,]+) steps .* all steps is ([\d.,]+) ms/.exec(stdout)!;
   const rows = [...stdout.matchAll(/^ {2}(\S.*?) {2,}(\d+) +([\d.]+) +[\d.]+ %/gm)];
   const total = (column: number): number => rows.reduce((all, row) => all + Number(row[column]), 0);
   expect(total(2)).toBe(Number(count));
