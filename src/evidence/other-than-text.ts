@@ -36,21 +36,36 @@ const STRAIGHT = { factors: { 'lags.*': 0 } };
 /** For long runs, a tenth of the steps selects the rate. */
 const LONG = { rates: RATES, tuning: 0.1 };
 
-/** A network with stages of convolutions, state-space layers and attention. */
-const NETWORK = { designs: ['mambavision'] };
+/** A network that halves images between convolutions, and then has a Mamba-2 layer in both directions and one of attention. */
+const NETWORK = { designs: ['convolutional-hybrid'] };
+
+/** The config of that network, which has another number of MLPs for each task. */
+function halving(pattern: string, hidden: number): NonNullable<Trial['set']> {
+  return {
+    pattern,
+    hidden_size: hidden,
+    intermediate_size: 2 * hidden,
+    mamba_num_heads: 1,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    input: { patch: 2, stem: 'convolution' },
+  };
+}
 
 const FULL: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'mnist', steps: 2500, batch: 256 }], rates: [2e-3] },
   {
     ...{ ...BASE, ...NETWORK },
-    stages: [{ task: 'mnist', steps: 2000, batch: 128, average: 0.995 }],
+    stages: [{ task: 'mnist', steps: 1200, batch: 64, average: 0.99 }],
+    set: halving('c/c/<M><*>-', 32),
     rates: [2e-3],
   },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 2000, batch: 128 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'fashion-mnist', steps: 5000, batch: 128 }], rates: [2e-3] },
   {
     ...{ ...BASE, ...NETWORK },
-    stages: [{ task: 'fashion-mnist', steps: 10_000, batch: 128, average: 0.999 }],
+    stages: [{ task: 'fashion-mnist', steps: 7000, batch: 128, average: 0.999 }],
+    set: halving('c/c/<M>-<*>-', 32),
     rates: [2e-3],
   },
   {

@@ -37,10 +37,15 @@ export function recipeOf(design: string, size: Size, set: Keys = {}): string {
   const before = known.get(key);
   if (before !== undefined) return before;
   begins ??= initialDigest(SAMPLE);
-  const model = modelDigest(siblingModel(isImageDesign(design) ? ANY_IMAGES : ANY, design, size, set));
+  const model = modelDigest(siblingModel(readsImages(design, set) ? ANY_IMAGES : ANY, design, size, set));
   const recipe = digest(JSON.stringify([model, begins, TRAINING_DEFAULTS.optimizer]));
   known.set(key, recipe);
   return recipe;
+}
+
+/** Whether a design reads images only: other designs read anything, and have no keys of an input. */
+function readsImages(design: string, set: Keys): boolean {
+  return isImageDesign(design) || set.input !== undefined;
 }
 
 /** A digest of a model's config and of the shapes of its parameters. */
