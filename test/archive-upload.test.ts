@@ -203,6 +203,14 @@ test('a document that is removed is gone; its file is deleted if it was uploaded
   await read(document.content);
   expect(await found('tame')).toEqual(['Dotterel.txt 1']);
   const path = `${server.url}/v1/archive/documents/${document.content}`;
+  for (const part of ['Dotterel.txt', document.content.slice(0, 6), document.content.slice(0, 63)]) {
+    const refused = await fetch(`${server.url}/v1/archive/documents/${part}`, { method: 'DELETE' });
+    expect([refused.status, await refused.json()]).toMatchObject([
+      400,
+      { error: { code: 'invalid_value', param: 'id' } },
+    ]);
+  }
+  expect(await found('tame')).toEqual(['Dotterel.txt 1']);
   const removed = await fetch(path, { method: 'DELETE' });
   expect([removed.status, await removed.json()]).toEqual([
     200,

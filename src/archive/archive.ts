@@ -196,10 +196,21 @@ export class Archive {
     }
   }
 
-  /** Files that had this content when they were last looked at. */
-  async filesOf(content: string): Promise<FileEntry[]> {
+  /** Notes that a file came as an upload with this content, and is the archive's own. */
+  async putUpload(path: string, content: string): Promise<void> {
+    await this.database.query(
+      `INSERT INTO archive_uploads SELECT path, content FROM archive_files WHERE path = $1 AND content = $2
+       ON CONFLICT (path) DO UPDATE SET content = $2`,
+      [path, content],
+    );
+  }
+
+  /** Files that had this content when they were last looked at, and whether they came with it as uploads. */
+  async filesOf(content: string): Promise<(FileEntry & { isUpload: boolean })[]> {
     return this.database.query(
-      'SELECT path, size, modified, changed FROM archive_files WHERE content = $1 ORDER BY path',
+      `SELECT path, size, modified, changed,
+         EXISTS (SELECT 1 FROM archive_uploads u WHERE u.path = f.path AND u.content = f.content) AS "isUpload"
+       FROM archive_files f WHERE content = $1 ORDER BY path`,
       [content],
     );
   }

@@ -57,13 +57,14 @@ export async function addDocument(
     await archive.addRoot(folder);
     const { problems } = await scan(archive, path);
     if (problems[0]) throw new ArchiveError(`${clean} cannot be added: ${problems[0].why}`);
+    await archive.putUpload(path, content);
     return { document: (await documentOf(archive, content))!, isNew: true };
   } finally {
     await rm(temporary, { force: true });
   }
 }
 
-/** Where an archive keeps what was uploaded: beside its states. */
+/** Where an archive keeps what was uploaded: beside its states. Files of other people may lie there too. */
 export function uploadsOf({ place }: Archive): string {
   return resolve(isUrl(place) ? ARCHIVE_FOLDER : place, 'documents');
 }

@@ -3,6 +3,7 @@
  *
  *   archive_roots      what was added: folders and files
  *   archive_files      files below those, each with the content that it had when it was last looked at
+ *   archive_uploads    files that came over HTTP, each with the content that came: these are the archive's own to delete
  *   archive_documents  contents, by their SHA-256: two files of one content are one document
  *   archive_stretches  pages that are still to be read; whoever reads some holds them until a time, and renews it
  *   archive_pages      what became of each page
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS archive_files (
   path text PRIMARY KEY, size float8, modified float8, changed float8, content text, problem text
 );
 CREATE INDEX IF NOT EXISTS archive_files_content ON archive_files (content);
+CREATE TABLE IF NOT EXISTS archive_uploads (
+  path text PRIMARY KEY REFERENCES archive_files ON DELETE CASCADE, content text NOT NULL
+);
 CREATE TABLE IF NOT EXISTS archive_documents (
   content text PRIMARY KEY, name text NOT NULL, format text, pages int, state text NOT NULL DEFAULT 'waiting', why text,
   added timestamptz NOT NULL DEFAULT now()

@@ -24,6 +24,9 @@ const MANY = 200;
 /** Bytes of a document that is uploaded; larger ones are added in a terminal. */
 const UPLOAD_BYTES = 1e9;
 
+/** SHA-256 of a document, as the archive writes it. */
+const WHOLE_ID = /^[0-9a-f]{64}$/;
+
 /** Whether a request brings a document, which may be larger than others. */
 export function takesDocuments({ method, path }: { method: string; path: string }): boolean {
   return method === 'POST' && path === '/v1/archive/documents';
@@ -84,8 +87,19 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
   app.get('/v1/archive/documents/:id', async (context) => context.json(await documentOf(context, deps)));
 
   app.delete('/v1/archive/documents/:id', async (context) => {
-    const document = await documentOf(context, deps);
-    const files = await removeDocument(archiveOf(deps), document);
+    const id = context.req.param('id') ?? '';
+    const archive = archiveOf(deps);
+    const document = WHOLE_ID.test(id) ? await archive.document(id) : undefined;
+    // Part of a name may mean another document tomorrow.
+    if (document?.content !== id) {
+      throw new ApiError(
+        400,
+        'invalid_value',
+        "documents are deleted by their whole id, the 64 digits that GET /v1/archive/documents lists as 'content'",
+        { param: 'id' },
+      );
+    }
+    const files = await removeDocument(archive, document);
     return context.json({ id: document.content, object: 'archive.document', deleted: true, files });
   });
 

@@ -206,7 +206,8 @@ export const OPERATIONS: readonly Operation[] = [
   {
     method: 'delete',
     path: '/v1/archive/documents/{id}',
-    summary: 'Removes it with its text and states. A file that was uploaded is deleted; others stay.',
+    summary:
+      "Removes it with its text and states, by its content's whole hash. A file that was uploaded is deleted; others stay.",
     status: 200,
     answer: ['RemovedDocument', RemovedDocument],
   },
