@@ -3,6 +3,7 @@ export { openDevice } from '#devices';
 export { bytesOfWeight, mostMemoryOn } from './most-memory.js';
 export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
+export { disableTelemetry } from './onnxruntime/telemetry.js';
 export * from './program.js';
 export * from './tensors.js';
 export { type StepTime, stepTimes } from './wasm/step-times.js';

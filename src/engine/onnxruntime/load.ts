@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { DeviceError } from '../../errors.js';
 import { fetchedFolder, fetchPackage, PACKAGE } from './fetch.js';
 import { keepOnnxRuntime, type OnnxRuntime } from './loaded.js';
+import { disableTelemetry } from './telemetry.js';
 
 const require = createRequire(import.meta.url);
 
@@ -32,6 +33,7 @@ async function load(): Promise<void> {
     );
     folder = await fetchPackage();
   }
+  disableTelemetry();
   try {
     keepOnnxRuntime(require(folder) as OnnxRuntime);
   } catch (error) {

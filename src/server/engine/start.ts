@@ -1,5 +1,6 @@
 /** Starts the engine's thread. */
 import { MessageChannel, Worker } from 'node:worker_threads';
+import { disableTelemetry } from '../../engine/index.js';
 import { EngineEndedError, errorOf, type Failure } from '../errors.js';
 import { Caller } from './calls.js';
 import type { EngineOptions } from './engine.js';
@@ -16,6 +17,7 @@ export interface RunningEngine {
 
 /** Resolves when the models are loaded. Throws the error if loading fails. */
 export async function startEngine(options: EngineOptions): Promise<RunningEngine> {
+  disableTelemetry();
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL('./worker.js', import.meta.url), {
     workerData: { port: port2, options },
