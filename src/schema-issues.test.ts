@@ -24,7 +24,13 @@ test.each<[string, z.ZodType, unknown]>([
   ['expected a number, and it is "x"', z.union([z.literal(-1), z.number()]), 'x'],
   ['expected 1, and it is 2', z.literal(1), 2],
   ['expected a text or a list, and it is 5', z.union([z.string(), z.array(z.string())]), 5],
-  ['expected no key "b", and it has it', z.strictObject({ a: z.int() }), { a: 1, b: 2 }],
+  ['it has the unknown key "b"', z.strictObject({ a: z.int() }), { a: 1, b: 2 }],
+  ['in: it has the unknown keys "b", "c"', z.object({ in: z.strictObject({}) }), { in: { b: 2, c: 3 } }],
+  [
+    'expected an object without the key "c", and it is an object',
+    z.union([z.strictObject({ a: z.int().optional() }), z.strictObject({ b: z.int().optional() })]),
+    { c: 1 },
+  ],
   [
     'kind: expected "x" or "y", and it is an object',
     z.discriminatedUnion('kind', [z.object({ kind: z.literal('x') }), z.object({ kind: z.literal('y') })]),

@@ -31,6 +31,8 @@ const TYPES: Readonly<Record<string, string>> = {
 const LONGEST = 60;
 
 function wordsOf(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'unrecognized_keys')
+    return `it has the unknown ${keys(issue as z.core.$ZodIssueUnrecognizedKeys)}`;
   const expected = expectation(issue as z.core.$ZodIssue & { input: unknown });
   if (expected === undefined) return undefined;
   return issue.input === undefined
@@ -54,7 +56,7 @@ function expectation(issue: z.core.$ZodIssue): string | undefined {
     case 'invalid_format':
       return formatted(issue);
     case 'unrecognized_keys':
-      return `no ${issue.keys.length === 1 ? 'key' : 'keys'} ${issue.keys.map((key) => shown(key)).join(', ')}`;
+      return `an object without the ${keys(issue)}`;
     case 'invalid_key':
       return issue.issues[0]?.message;
     case 'invalid_union': {
@@ -68,6 +70,10 @@ function expectation(issue: z.core.$ZodIssue): string | undefined {
     default:
       return undefined;
   }
+}
+
+function keys({ keys: names }: Pick<z.core.$ZodIssueUnrecognizedKeys, 'keys'>): string {
+  return `${names.length === 1 ? 'key' : 'keys'} ${names.map((name) => shown(name)).join(', ')}`;
 }
 
 function isNumeral(issue: z.core.$ZodIssue): boolean {
@@ -101,8 +107,7 @@ function oneOf(choices: readonly string[]): string {
 }
 
 /** What was given: its number of characters or items where that is what is wrong, its kind where it is large, and else itself. */
-function given({ code, origin, input, keys }: z.core.$ZodRawIssue): string {
-  if (code === 'unrecognized_keys') return `has ${(keys as string[]).length === 1 ? 'it' : 'them'}`;
+function given({ code, origin, input }: z.core.$ZodRawIssue): string {
   const isCounted =
     (code === 'too_small' || code === 'too_big') && (origin === 'string' || origin === 'array');
   if (isCounted) {

@@ -182,5 +182,9 @@ test('images of other sizes are stretched and varied where that is asked for', a
   expect(stderr).toMatch(/; 6 patches at once/);
   const goesOn = (...args: string[]) => train(mixed, at('stretched'), ...args, '--steps', '2', '--resume');
   expect((await goesOn('--image-size', '9x6', '--average', '0.9')).stderr).toMatch(/differs in augmentation/);
-  expect((await goesOn(...varied)).stderr).toMatch(/done: validation accuracy/);
+  expect((await goesOn(...varied, '--patch', '1')).stderr).toMatch(/--patch is 1, and the run in .* has 3: /);
+  expect((await goesOn(...varied, '--design', 'vit')).stderr).toMatch(/another model than --design vit: /);
+  // The order in which variations are named says nothing.
+  const turned = ['--augment', 'shift=1,mirror', ...varied.slice(2)];
+  expect((await goesOn(...turned)).stderr).toMatch(/done: validation accuracy/);
 });

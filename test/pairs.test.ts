@@ -1,5 +1,5 @@
 /** Pairs of texts from the command line: targets are learned from sources alone; what is no pair is told with its line. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode } from 'fast-png';
@@ -92,6 +92,45 @@ test('targets are learned from sources, and end', async () => {
   } finally {
     await server.stop();
   }
+});
+
+test('a model that goes on with other data is asked as it learned last', async () => {
+  const pairs = file('other.tsv', PAIRS.join('\n'));
+  const words = file(
+    'words.txt',
+    'The heddle lifts the chosen threads, and the weft goes under them. '.repeat(80),
+  );
+  const template = (out: string): string | undefined => {
+    const path = join(here, out, 'checkpoint', 'chat_template.jinja');
+    return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+  };
+  const further = (path: string, out: string, from: string) =>
+    heddle([
+      'train',
+      path,
+      '--out',
+      join(here, out),
+      '--from',
+      join(here, from),
+      '--steps',
+      '1',
+      '--threads',
+      '1',
+    ]);
+  const { stderr } = await train(pairs, 'of pairs', '--steps', '1');
+  expect(template('of pairs'), stderr).toMatch(/^\{# heddle: pairs #\}/);
+  await further(words, 'of words', 'of pairs');
+  expect(existsSync(join(here, 'of words', 'checkpoint', 'tokenizer.json'))).toBe(true);
+  expect(template('of words')).toBeUndefined();
+  await further(pairs, 'still of pairs', 'of pairs');
+  expect(template('still of pairs')).toBe(template('of pairs'));
+  // A chat's template, which another trainer wrote, stays with words and gives way to pairs.
+  const chat = join(here, 'of words', 'checkpoint', 'chat_template.jinja');
+  writeFileSync(chat, '{{ messages[-1].content }}');
+  await further(words, 'of chats', 'of words');
+  expect(template('of chats')).toBe('{{ messages[-1].content }}');
+  await further(pairs, 'of pairs again', 'of words');
+  expect(template('of pairs again')).toBe(template('of pairs'));
 });
 
 test('a line of names, and pairs that are held out and learned too, are told', async () => {

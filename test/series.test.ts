@@ -201,8 +201,18 @@ test('times in a table tell of the calendar: weekdays are forecast, and rows tha
     /calendar +when: rows are 1 day apart; effects of day-of-week are fitted first/,
   );
   expect(trained.code).toBe(0);
-  const resumed = await heddle(['train', whole, ...few, '--steps', '22', '--out', run, '--resume']);
-  expect(resumed.code).toBe(0);
+  const goesOn = (...args: string[]) =>
+    heddle(['train', whole, ...few, '--steps', '22', '--out', run, ...args, '--resume']);
+  for (const [args, message] of [
+    [['--time', 'date'], /--time is date, and the run in .* has when: resume with the same/],
+    [['--horizon', '8'], /--horizon is 8, and the run in .* has 9: /],
+    [['--patch', '2'], /--patch is 2, and the run in .* has 1: /],
+    [['--size', 'small'], /is of another model than --size small: /],
+    [['--design', 'ssm'], /is of another model than --design ssm: /],
+  ] as const) {
+    expect((await goesOn(...args)).stderr).toMatch(message);
+  }
+  expect((await goesOn('--design', 'hybrid', '--size', 'nano')).code).toBe(0);
 
   const [once, later] = [dated('weeks.csv', 0, 190), dated('days.csv', 190, 193)];
   const state = at('dated state');

@@ -146,14 +146,17 @@ test('the server answers while it computes, and does not grow', async () => {
     void load.then(() => {
       ended = true;
     });
-    const healths = new Set<string>();
+    const healths: string[] = [];
     while (!ended) {
-      const answer = (await (await fetch(`${server.url}/healthz`)).json()) as { status: string };
-      healths.add(answer.status);
+      const answer = await fetch(`${server.url}/healthz`);
+      const { status } = (await answer.json()) as { status: string };
+      healths.push(`${answer.status} ${status}`);
     }
-    // A machine that is busy with other work can make the engine's thread respond late.
-    healths.delete('unresponsive');
-    expect([...healths]).toEqual(['ok']);
+    // A machine that is busy with other work can make the engine's thread respond late, though not always.
+    expect(healths).toContain('200 ok');
+    expect([...new Set(healths)].filter((health) => health !== '200 ok')).toEqual(
+      healths.includes('503 unresponsive') ? ['503 unresponsive'] : [],
+    );
     await load;
     residents = [...residents, await figure(server, 'process_resident_memory_bytes')];
   }

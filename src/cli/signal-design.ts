@@ -1,5 +1,6 @@
 /** The model for training on other data than text: a design of some size, or a config. */
 import { readFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
 import { ConfigError } from '../errors.js';
 import {
@@ -40,4 +41,32 @@ export async function signalDesign(
   const isObject = typeof own === 'object' && own !== null && !Array.isArray(own);
   if (own !== undefined && !isObject) throw new ConfigError(`${path}: input must be an object`);
   return modelFromConfig({ ...json, input: { ...input, ...own } }, path);
+}
+
+/**
+ * Throws `ConfigError` if a run that is resumed has another model than the options say: `asked` are options with what was given and what the
+ * model has. Options that were left out say nothing.
+ */
+export async function expectSameModel(
+  model: Model,
+  flags: RunFlags,
+  command: Command,
+  asked: Readonly<Record<string, readonly [given: unknown, known: unknown]>>,
+): Promise<void> {
+  const isGiven = (key: string): boolean => command.getOptionValueSource(key) === 'cli';
+  const elsewhere = 'resume with the same, or train into another folder';
+  for (const [key, [given, known]] of Object.entries(asked)) {
+    if (!isGiven(key) || String(given) === String(known)) continue;
+    throw new ConfigError(
+      `--${key} is ${given}, and the run in ${flags.out} ${known === undefined ? 'has none' : `has ${known}`}: ${elsewhere}`,
+    );
+  }
+  const designed = (['design', 'size', 'config'] as const).filter(isGiven);
+  if (designed.length === 0) return;
+  const { input } = model.json as { input: ModalityConfig };
+  const { json } = await signalDesign(flags, command, input);
+  if (!isDeepStrictEqual(json, model.json))
+    throw new ConfigError(
+      `the run in ${flags.out} is of another model than ${designed.map((key) => `--${key} ${flags[key]}`).join(' ')}: ${elsewhere}`,
+    );
 }

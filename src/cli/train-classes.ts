@@ -17,7 +17,7 @@ import { type DataSource, expectNoRun, type Labelled, TRAINING_DEFAULTS } from '
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
-import { signalDesign } from './signal-design.js';
+import { expectSameModel, signalDesign } from './signal-design.js';
 
 /** The options of a classifier's run; `validation` is the held-out share. */
 export interface ClassFlags extends RunFlags {
@@ -83,6 +83,10 @@ export async function trainClasses<T>(
     throw new ConfigError(
       `${flags.out} is of a run that tells other classes than ${path} has (${classes.join(', ')}): train into another folder`,
     );
+  }
+  if (resumed) {
+    const patchOf = (of: object): unknown => (of as { patch?: unknown }).patch;
+    await expectSameModel(resumed, flags, command, { patch: [patchOf(input), patchOf(known)] });
   }
   const { training, validation } = split(examples, classes, kind, flags);
   const alone = classes.filter((_, label) => validation.every((each) => each.label !== label));

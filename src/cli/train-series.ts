@@ -28,7 +28,7 @@ import {
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
-import { signalDesign } from './signal-design.js';
+import { expectSameModel, signalDesign } from './signal-design.js';
 
 /** The options of forecasters: columns, horizon, patch, and the column of times. */
 export interface SeriesFlags {
@@ -73,6 +73,15 @@ export async function trainSeries(
     );
   const wanted = channel && [...new Set([...channel, ...target])];
   const resumed = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : undefined;
+  if (resumed) {
+    const { targets, horizon, patch, calendar } = inputOf(resumed);
+    await expectSameModel(resumed, flags, command, {
+      target: [[...target].sort(), [...targets].sort()],
+      horizon: [asked.horizon, horizon],
+      patch: [asked.patch, patch],
+      time: [flags.time, calendar?.column],
+    });
+  }
   const time = resumed ? inputOf(resumed).calendar?.column : flags.time;
   if (time !== undefined && [...(channel ?? []), ...target].includes(time))
     throw new ConfigError(`'${time}' has the times of the rows: it is neither a --target nor a --channel`);

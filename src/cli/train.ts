@@ -34,6 +34,7 @@ import {
   findTokenizer,
   type IdForm,
   idTokenizer,
+  isPairTemplate,
   Tokenizer,
   tokenizerFiles,
   trainBpe,
@@ -369,14 +370,18 @@ async function tokenizerFor(
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab ?? NEW_VOCABULARY })));
 }
 
-/** What asks the model as it is trained; an existing model keeps its own template. */
+/**
+ * What asks the model as it is trained: the template of pairs for pairs, null for none at all. An existing model keeps its own template
+ * (undefined), unless that is one of pairs and the corpus is not, or the reverse.
+ */
 async function chatTemplateFor(
   tokenizer: Tokenizer,
   { chatTemplate }: TextToLearn,
   from: string | undefined,
-): Promise<string | undefined> {
-  const isOwn = from !== undefined && (await ChatTemplate.load(from)) !== undefined;
-  return isOwn ? undefined : chatTemplate?.(tokenizer);
+): Promise<string | null | undefined> {
+  const own = from === undefined ? undefined : await ChatTemplate.load(from);
+  if (own && isPairTemplate(own) === (chatTemplate !== undefined)) return undefined;
+  return chatTemplate?.(tokenizer) ?? (own && null);
 }
 
 async function modelFor(

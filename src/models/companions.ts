@@ -22,9 +22,13 @@ const NAMES: ReadonlySet<string> = new Set([
 
 /**
  * Copies these files from a model's folder to another existing folder, byte for byte; for a GGUF file, writes them from its metadata. Throws
- * `CheckpointError` for a file that cannot be read, `StorageError` for one that cannot be written.
+ * `CheckpointError` for a file that cannot be read, `StorageError` for one that cannot be written. Files named in `without` stay behind.
  */
-export async function copyCompanions(from: string, to: string): Promise<void> {
+export async function copyCompanions(
+  from: string,
+  to: string,
+  without: readonly string[] = [],
+): Promise<void> {
   if (await isGguf(from)) {
     // Imported on use, since it is large for a page.
     const { GGUF_COMPANIONS, ggufCompanion } = await import('../text/gguf-tokenizer.js');
@@ -41,8 +45,7 @@ export async function copyCompanions(from: string, to: string): Promise<void> {
   for (const file of files) {
     const goesAlong =
       NAMES.has(file.name) || isVocabularyFile(file.name) || /^(LICENSE|NOTICE)/.test(file.name);
-    if (!goesAlong) continue;
-    if (file.isFolder) continue;
+    if (!goesAlong || file.isFolder || without.includes(file.name)) continue;
     const path = join(from, file.name);
     const bytes = await readBytes(path).catch((error: Error) => {
       throw new CheckpointError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });

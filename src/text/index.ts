@@ -27,6 +27,7 @@ export { encodeApart } from './long-texts.js';
 export {
   asPairSource,
   expectSeveralPairs,
+  isPairTemplate,
   PAIR_SEPARATOR,
   type PairLine,
   pairTemplate,

@@ -32,10 +32,15 @@ export function pairTemplate(tokenizer: Tokenizer): string {
   ].join('');
 }
 
+/** Whether a template is that of `pairTemplate`. */
+export function isPairTemplate(template: ChatTemplate): boolean {
+  return template.mentions(OF_PAIRS);
+}
+
 /** A text as the source of a pair, if the template is that of `pairTemplate`: the separator is added if the text has none. */
 export function asPairSource(template: ChatTemplate | undefined, text: string): string {
   const isComplete = text === '' || text.includes(PAIR_SEPARATOR);
-  return isComplete || !template?.mentions(OF_PAIRS) ? text : `${text.trim()}${PAIR_SEPARATOR}`;
+  return isComplete || !template || !isPairTemplate(template) ? text : `${text.trim()}${PAIR_SEPARATOR}`;
 }
 
 /** A line of a file of pairs: its number, and its columns. */

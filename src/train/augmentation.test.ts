@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import type { Image } from '../signals/index.js';
-import { type Augmentation, augmented, checkAugmentation } from './augmentation.js';
+import { type Augmentation, augmentationIdentity, augmented, checkAugmentation } from './augmentation.js';
 
 /** A bright rectangle on black, 20 rows of 28 pixels in red, green and blue. */
 function rectangle(): Image {
@@ -112,3 +112,12 @@ test.each([{ shift: -1 }, { turn: 181 }, { scale: 1 }, { erase: 1.5 }, { erase: 
     expect(() => checkAugmentation(augmentation)).toThrow(ConfigError);
   },
 );
+
+test('two augmentations are the same in whatever order their parts were given', () => {
+  const [one, other] = [
+    { mirror: true, shift: 2, erase: 0 },
+    { erase: 0, shift: 2, mirror: true },
+  ];
+  expect(augmentationIdentity(one)).toBe(augmentationIdentity(other));
+  expect(augmentationIdentity(one)).not.toBe(augmentationIdentity({ ...one, shift: 3 }));
+});

@@ -17,6 +17,14 @@ export interface Augmentation {
   readonly erase?: number;
 }
 
+/** The names, in the order in which a run's identity has them. */
+const NAMES: (keyof Augmentation)[] = ['mirror', 'shift', 'turn', 'scale', 'erase'];
+
+/** An augmentation as the identity of a run has it, in whatever order its parts were given. */
+export function augmentationIdentity(augmentation: Augmentation): string {
+  return JSON.stringify(augmentation, NAMES);
+}
+
 /** Throws `ConfigError` for a number outside its range. */
 export function checkAugmentation({ shift = 0, turn = 0, scale = 0, erase = 0 }: Augmentation): void {
   const expect = (name: string, value: number, most: number, range: string): void => {

@@ -159,9 +159,9 @@ export async function writeCheckpoint(
       if (from === undefined) await writeModel(temporary, model, weights);
       else await writeModelLike(from, temporary, model, weights);
       await tokenizer?.save(temporary);
-      if (from !== undefined) await copyCompanions(from, temporary);
-      if (chatTemplate !== undefined)
-        await writeFileAtomic(join(temporary, TEMPLATE_FILE), `${chatTemplate}\n`);
+      if (from !== undefined)
+        await copyCompanions(from, temporary, chatTemplate === null ? [TEMPLATE_FILE] : []);
+      if (chatTemplate != null) await writeFileAtomic(join(temporary, TEMPLATE_FILE), `${chatTemplate}\n`);
     }
     await writeSafetensors(join(temporary, OPTIMIZER), beside);
     const carried = memory.map(({ name, dtype }) => {

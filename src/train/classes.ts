@@ -16,7 +16,7 @@ import {
 import { type ImagesConfig, perceive, type SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { type Image, pixelValues, type Sound } from '../signals/index.js';
-import { type Augmentation, augmented, checkAugmentation } from './augmentation.js';
+import { type Augmentation, augmentationIdentity, augmented, checkAugmentation } from './augmentation.js';
 import { shuffled } from './batches.js';
 import {
   batched,
@@ -89,7 +89,7 @@ export function imageData(
     return classData(
       {
         ...{ training, validation, classes, seed, kind: 'images' },
-        ...(named && { identity: { augmentation: JSON.stringify(augment) } }),
+        ...(named && { identity: { augmentation: augmentationIdentity(augment) } }),
       },
       {
         inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],

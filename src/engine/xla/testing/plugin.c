@@ -10,6 +10,8 @@
  *   takes BYTES    a run has temporaries of so many bytes, as the program says itself
  *   slow MS        the results are ready after so many milliseconds
  *   compile MS     compiling takes so long
+ *   held           the results are ready when fake_held(0) was called, and fail if nobody calls it
+ *   compile held   compiling takes until then
  *   crash          the process dies
  * A client that is told of several nodes exchanges values with the others through the key-value callbacks, from a thread of its own.
  * Built with -DMINOR=N it says to be of version 0.N, and with -DGROWN its structs have further fields at their ends. With -DLIMIT=N its
@@ -107,8 +109,20 @@ static Error *attributes(PJRT_Plugin_Attributes_Args *args) {
   return 0;
 }
 
+#define WHEN_LET_GO -1
 typedef struct { int64_t ready_at; Error *failure; } Event;
 static int64_t now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000 + t.tv_nsec / 1000000; }
+/* For tests: whether what is held waits. */
+static int held;
+void fake_held(int is) { __atomic_store_n(&held, is, __ATOMIC_SEQ_CST); }
+static bool is_held(void) { return __atomic_load_n(&held, __ATOMIC_SEQ_CST); }
+static Error *wait_for_let_go(void) {
+  for (int turn = 0; is_held(); turn++) {
+    if (turn == 20000) return error(4, "nobody let go of what is held: the wait stops the one who would");
+    usleep(1000);
+  }
+  return 0;
+}
 static Event *event(int64_t ready_at, const char *failure) {
   Event *e = calloc(1, sizeof *e);
   e->ready_at = ready_at;
@@ -126,11 +140,15 @@ static Error *event_destroy(PJRT_Event_Destroy_Args *args) {
 typedef struct { HEAD Event *event; bool is_ready; MORE } PJRT_Event_IsReady_Args;
 static Error *event_is_ready(PJRT_Event_IsReady_Args *args) {
   CHECK(PJRT_Event_IsReady_Args, is_ready);
-  args->is_ready = now() >= args->event->ready_at;
+  args->is_ready = args->event->ready_at == WHEN_LET_GO ? !is_held() : now() >= args->event->ready_at;
   return 0;
 }
 typedef struct { HEAD Event *event; } PJRT_Event_Await_Args;
 static Error *event_await(PJRT_Event_Await_Args *args) {
+  if (args->event->ready_at == WHEN_LET_GO) {
+    Error *stuck = wait_for_let_go();
+    if (stuck) return stuck;
+  }
   while (now() < args->event->ready_at) usleep(500);
   return args->event->failure ? error(args->event->failure->code, args->event->failure->text) : 0;
 }
@@ -259,7 +277,7 @@ static Error *memory_stats(PJRT_Device_MemoryStats_Args *args) {
   return 0;
 }
 
-typedef struct { int results; int donated[8]; int donations; char reject[200], fail[200], late[200]; long long memory, takes; int slow, compile, crash; } Program;
+typedef struct { int results; int donated[8]; int donations; char reject[200], fail[200], late[200]; long long memory, takes; int slow, compile, held, compile_held, crash; } Program;
 typedef struct { Program program; char text[4000]; } Loaded;
 
 static void parse(Program *p, char *text) {
@@ -275,6 +293,8 @@ static void parse(Program *p, char *text) {
     else if (!strncmp(line, "reject ", 7)) snprintf(p->reject, sizeof p->reject, "%s", line + 7);
     else if (!strncmp(line, "fail ", 5)) snprintf(p->fail, sizeof p->fail, "%s", line + 5);
     else if (!strncmp(line, "late ", 5)) snprintf(p->late, sizeof p->late, "%s", line + 5);
+    else if (!strcmp(line, "held")) p->held = 1;
+    else if (!strcmp(line, "compile held")) p->compile_held = 1;
     else if (!strcmp(line, "crash")) p->crash = 1;
   }
 }
@@ -306,6 +326,7 @@ static Error *client_compile(PJRT_Client_Compile_Args *args) {
   memcpy(copy, args->program->code, args->program->code_size);
   parse(&p, copy);
   if (p.compile) usleep(1000 * p.compile);
+  if (p.compile_held && (wrong = wait_for_let_go())) return wrong;
   if (p.reject[0]) return error(3, p.reject);
   args->executable = load(args->program->code, args->program->code_size);
   return 0;
@@ -440,7 +461,7 @@ static Error *execute(PJRT_LoadedExecutable_Execute_Args *args) {
       for (size_t a = 0; a < args->num_args; a++)
         for (size_t i = 0; i < out->bytes / 4; i++)
           if (args->arguments[d][a]->type == 11) ((float *)out->data)[i] += ((float *)args->arguments[d][a]->data)[i];
-      out->ready_at = p->slow ? now() + p->slow : 0;
+      out->ready_at = p->held ? WHEN_LET_GO : p->slow ? now() + p->slow : 0;
       strcpy(out->failure, p->late);
       args->outputs[d][r] = out;
     }
