@@ -1,5 +1,5 @@
 /** The aims: target numbers of the designs, beside the findings. */
-import { ACCURACY, OWN_MAP, scoreText } from '../tasks/index.js';
+import { ACCURACY, scoreText } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, median, partsOf } from './section.js';
 import { exponentOf } from './time.js';
@@ -144,20 +144,23 @@ function notBehind(of: string, log: string, trial: string, column: string): Aim 
 /** Two linear maps fitted with different penalties differ by up to about this share, so a smaller gain is not significant. */
 const LEVEL = 0.02;
 
-/** The aim that the best design's error is clearly below that of each simple method. */
+/**
+ * The aim that the best design's error is clearly below that of each simple method. One of these is the linear map that the design begins with, which is fitted
+ * without training, so that what is counted is what the layers add.
+ */
 function forecast(of: string, trial: string): Aim {
   return {
-    ...{ of, log: 'series', target: 'less than each simple method, by more than 2 %' },
+    ...{ of, log: 'series', target: 'more than 2 % below each simple method and the linear map that it begins with' },
     reached(findings) {
       const found = ofTrial(findings, trial);
       const best = bestOf(scoresBy(found, /./), 'less');
       if (!best) return undefined;
       const measure = measureOf(taskTold(found[0]!));
       const beside = numbersOf(found[0]!, BASELINE);
-      const simple = beside.filter(([name]) => name !== OWN_MAP);
       const [design, scores] = best;
-      const share = median(scores) / Math.min(...simple.map(([, value]) => value));
-      const compared = `${Math.abs(100 * (1 - share)).toFixed(1)} % ${share < 1 ? 'less' : 'more'} than the best of them`;
+      const [strongest, least] = beside.reduce((one, other) => (other[1] < one[1] ? other : one));
+      const share = median(scores) / least;
+      const compared = `${Math.abs(100 * (1 - share)).toFixed(1)} % ${share < 1 ? 'less' : 'more'} than ${strongest}`;
       return {
         told: `${scoreText(measure, median(scores))} (\`${design}\`, ${seedsTold(scores.length)}), ${compared}`,
         isMet: share < 1 - LEVEL,
@@ -254,11 +257,11 @@ export const AIMS: readonly Aim[] = [
     of: 'fashion-mnist as images',
     ...{ log: 'images', trial: 'fashion-mnist', column: /images/, least: 0.93 },
   }),
-  forecast('births, 28 days; the model knows the dates, linear does not', 'births'),
+  forecast('births, 28 days, with their dates', 'births'),
   forecast('weather, 24 days', 'weather'),
-  forecast('temperature, 24 hours; the model reads 552', 'temperature-24'),
-  forecast('temperature, 96 hours; the model reads 552', 'temperature-96'),
-  forecast('temperature, 336 hours; the model reads 552', 'temperature-336'),
+  forecast('temperature, 24 hours, read over 552', 'temperature-24'),
+  forecast('temperature, 96 hours, read over 552', 'temperature-96'),
+  forecast('temperature, 336 hours, read over 552', 'temperature-336'),
   forecast('carbon dioxide, 24 months', 'co2'),
   forecast('prices, 24 days', 'prices'),
   accuracy({

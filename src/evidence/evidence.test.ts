@@ -284,26 +284,29 @@ test('the table of aims has the findings beside the aims', async () => {
     ...fresh[0]!,
     ...{ key, settings: { stages }, numbers },
   });
-  const series = (design: string, error: number) =>
-    finding(`other/co2/${design}/seed 1`, 'co2: 5 x 2', {
+  const series = (task: string, design: string, error: number, ownMap: number) =>
+    finding(`other/${task}/${design}/seed 1`, `${task}: 5 x 2`, {
       ...{ 'score: 24 values': error, 'baseline: linear': 0.004, 'baseline: seasonal naive': 0.05 },
-      // A part of the model, which is told and not to be beaten.
-      [`baseline: ${OWN_MAP}`]: 0.0029,
+      [`baseline: ${OWN_MAP}`]: ownMap,
     });
   const listops = (design: string, seed: number, accuracy: number) =>
     finding(`ability/listops/${design}/seed ${seed}`, 'listops@64: 5 x 2', { 'score: 256 tokens': accuracy });
   const mqar = (seed: number, accuracy: number) =>
     finding(`ability/mqar-64/MS/seed ${seed}`, 'mqar-64: 5 x 2', { 'score: 512 tokens': accuracy });
   const rows = aimsTable([
-    ...[series('ssm', 0.003), series('transformer', 0.1)],
+    // A design that is much better than the linear map beside it, and no better than the one that it begins with.
+    ...[series('co2', 'ssm', 0.003, 0.0029), series('co2', 'transformer', 0.1, 0.0029)],
+    ...[series('weather', 'ssm', 0.003, 0.00305), series('prices', 'ssm', 0.003, 0.0031)],
     ...[listops('hybrid-full', 1, 0.5), listops('hybrid-full', 2, 0.7), listops('transformer', 1, 0.7)],
     ...[mqar(1, 0.999), mqar(2, 0.96), mqar(3, 1)],
     finding('other/mnist/ssm/seed 1', 'mnist: 5 x 2', { 'score: 9 images, 5 learned': 0.9846 }),
   ]).split('\n');
   const row = (of: string): string => rows.find((each) => each.startsWith(`| ${of}`))!;
   expect(row('carbon dioxide')).toBe(
-    '| carbon dioxide, 24 months | less than each simple method, by more than 2 % | 0.003 (`ssm`, one seed), 25.0 % less than the best of them | linear 0.004; seasonal naive 0.05; its linear map alone 0.0029 | yes |',
+    "| carbon dioxide, 24 months | more than 2 % below each simple method and the linear map that it begins with | 0.003 (`ssm`, one seed), 3.4 % more than the model's linear map | linear 0.004; seasonal naive 0.05; the model's linear map 0.0029 | **no** ([what was tried](log.md#series)) |",
   );
+  expect(row('weather')).toMatch(/1\.6 % less than the model's linear map .* \*\*no\*\*/);
+  expect(row('prices')).toMatch(/3\.2 % less than the model's linear map .* yes \|$/);
   expect(row('ListOps')).toMatch(/60\.0 % \(`hybrid-full`\), transformer 70\.0 % .* \*\*no\*\*/);
   expect(row('64 pairs')).toMatch(/99\.9 %, worst 96\.0 % \(`MS`, 3 seeds\) \| guessing .* \*\*no\*\*/);
   // With one digit, it would be rounded to 98.5 %.

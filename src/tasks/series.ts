@@ -37,8 +37,10 @@ interface Series {
   readonly firstDay?: number;
 }
 
-/** What a model's own linear map reaches without its layers: no simple method beside it, but a part of it. */
-export const OWN_MAP = 'its linear map alone';
+/** The linear map that a model begins with, without its layers: a simple method, too, which the layers have to beat. */
+export const OWN_MAP = "the model's linear map";
+/** The same of a model that reads the calendar, whose effects are fitted with the map. */
+export const DATED_MAP = 'linear with the calendar';
 
 const DAY_SECONDS = 86_400;
 
@@ -159,7 +161,7 @@ function seriesTask(
             origins,
             linearForecast({ learned, held, reach, horizon, scale }),
           ),
-          [OWN_MAP]: forecastError(
+          [firstDay === undefined ? OWN_MAP : DATED_MAP]: forecastError(
             origins,
             mappedForecast(fittedParts(training, validation, reads), reads, {
               rows: values.length,
