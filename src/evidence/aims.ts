@@ -150,7 +150,11 @@ const LEVEL = 0.02;
  */
 function forecast(of: string, trial: string): Aim {
   return {
-    ...{ of, log: 'series', target: 'more than 2 % below each simple method and the linear map that it begins with' },
+    ...{
+      of,
+      log: 'series',
+      target: 'more than 2 % below each simple method and the linear map that it begins with',
+    },
     reached(findings) {
       const found = ofTrial(findings, trial);
       const best = bestOf(scoresBy(found, /./), 'less');

@@ -1,4 +1,5 @@
 /** Tasks with external data: preprocessing, simple methods, scores, and the errors for missing data. */
+import { readFileSync } from 'node:fs';
 import { deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Device, float32, openDevice } from '../engine/index.js';
@@ -169,12 +170,34 @@ test('a series task has its data and its baselines', async () => {
   expect(births.baselines!['seasonal naive']).toBeCloseTo(0.328, 3);
   expect(births.reads).toMatchObject({ calendar: { fields: expect.arrayContaining(['date-and-weekday']) } });
   const temperature = await taskOf('temperature-24').prepare();
-  expect(Object.keys(temperature.baselines!).sort()).toEqual([OWN_MAP, 'linear over 168', 'seasonal naive']);
+  expect(Object.keys(temperature.baselines!).sort()).toEqual(['linear over 168', 'seasonal naive', OWN_MAP]);
   const { sequence, baselines, reads } = await taskOf('co2').prepare();
   expect(sequence).toBe(5);
   expect(reads).toMatchObject({ kind: 'series', targets: ['CO2'], patch: 12, horizon: 24 });
-  expect(Object.keys(baselines!).sort()).toEqual([OWN_MAP, 'linear', 'seasonal naive']);
+  expect(Object.keys(baselines!).sort()).toEqual(['linear', 'seasonal naive', OWN_MAP]);
   expect(baselines!.linear).toBeLessThan(baselines!['seasonal naive']!);
+});
+
+test('the findings of the page have the simple methods of their series, the linear map that a model begins with too', async () => {
+  const page = new URL('../../docs/evidence/findings.json', import.meta.url);
+  const { findings } = JSON.parse(readFileSync(page, 'utf8')) as {
+    findings: { key: string; numbers: Record<string, number> }[];
+  };
+  for (const name of ['births', 'weather', 'co2', 'prices']) {
+    const { baselines } = await taskOf(name).prepare();
+    const own = findings.filter(({ key }) => key.startsWith(`other/${name}/`) && key.includes('/seed '));
+    expect(own.length).toBeGreaterThan(0);
+    for (const { numbers } of own) {
+      const found = Object.entries(numbers).filter(([key]) => key.startsWith('baseline: '));
+      expect(found.map(([key]) => key).sort()).toEqual(
+        Object.keys(baselines!)
+          .map((key) => `baseline: ${key}`)
+          .sort(),
+      );
+      for (const [key, value] of found)
+        expect(value / baselines![key.slice('baseline: '.length)]!).toBeCloseTo(1, 6);
+    }
+  }
 });
 
 test('a stream of heartbeats is abnormal where it is labelled so, and the size of a change does not reveal it', async () => {

@@ -1,6 +1,6 @@
 /** The effects of the calendar are found where there are any, and none are where there are none. */
 import { expect, test } from 'vitest';
-import type { DatedConfig } from '../models/index.js';
+import { calendarEntries, type DatedConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { calendarEffects, effectsOfRows, withoutEffects } from './calendar-effects.js';
 import type { SeriesRows } from './series.js';
@@ -52,6 +52,25 @@ test('effects of weekdays and of a date are found beneath a level that changes',
   };
   const held = rows(3000, 3700);
   expect(changes(withoutEffects(held, effects, config))).toBeLessThan(0.1 * changes(held));
+});
+
+test('held-out rows that were learned from, too, do not choose the penalty', () => {
+  // Each date has an effect of its own in the learned years, which ends with them.
+  const chance = new Random(5);
+  const dates = Float64Array.from({ length: 2 * 366 }, () => 3 * chance.normal());
+  const calendar = { ...config.calendar, fields: ['day-of-year' as const] };
+  const [learnedRows, context] = [1200, 1000];
+  const random = new Random(6);
+  const entries = calendarEntries(calendar, START, 0, 1500);
+  const values = Float32Array.from(entries, (entry, row) =>
+    row < learnedRows ? dates[Number(entry)]! + random.normal() : random.normal(),
+  );
+  const part = (from: number, to?: number): SeriesRows => ({
+    ...{ channels: ['a'], values: values.subarray(from, to), start: START + from * DAY },
+  });
+  const own = { ...config, calendar, channels: ['a'], offset: [0], scale: [1] };
+  const effects = calendarEffects(part(0, learnedRows), part(learnedRows - context), own);
+  expect(effects.every((value) => value === 0)).toBe(true);
 });
 
 test('rows that do not say when they are are refused', () => {

@@ -7,6 +7,7 @@ import {
   type DatedConfig,
   longestCycle,
   type SeriesConfig,
+  timeOfRow,
 } from '../models/index.js';
 import type { SeriesRows } from './series.js';
 
@@ -18,7 +19,8 @@ const PASSES = 30;
 /**
  * The effect of each value of each field on each channel, [values, channels], in scales of the channels: ridge regression of the rows, less
  * their moving average over the longest cycle of the fields, on the fields' values, by backfitting (Friedman & Stuetzle, 1981). Of some penalties the one is
- * taken that is best on the held-out rows, for each channel; a channel on which none is better than no effect has none. Throws `ConfigError` for rows without
+ * taken that is best on the held-out rows, for each channel; a channel on which none is better than no effect has none. Rows of `validation` that are of `training`
+ * as well, such as those that the first forecast reads, do not count there. Throws `ConfigError` for rows without
  * a start.
  */
 export function calendarEffects(
@@ -30,6 +32,7 @@ export function calendarEffects(
   const width = channels.length;
   const cycle = longestCycle(calendar);
   const [learned, held] = [training, validation].map((rows) => entriesOfRows(rows, calendar));
+  const isLearned = learnedAmong(validation, training, calendar);
   const effects = new Float32Array(calendarSize(calendar) * width);
   for (let channel = 0; channel < width; channel++) {
     const [own, other] = [training, validation].map((rows) =>
@@ -37,7 +40,10 @@ export function calendarEffects(
     );
     const heldError = (table: Float64Array): number => {
       const told = changesOf(summed(table, held!, calendar), cycle);
-      return other!.reduce((sum, value, i) => (Number.isNaN(value) ? sum : sum + (value - told[i]!) ** 2), 0);
+      return other!.reduce(
+        (sum, value, i) => (Number.isNaN(value) || isLearned[i] ? sum : sum + (value - told[i]!) ** 2),
+        0,
+      );
     };
     let best: Float64Array = new Float64Array(calendarSize(calendar));
     let least = heldError(best);
@@ -81,6 +87,16 @@ export function startOf({ start }: SeriesRows): number {
   throw new ConfigError(
     'the model reads a calendar, and the rows do not say when they are: give their start',
   );
+}
+
+/** Which rows of `held` are at a time of the rows that are learned from. */
+function learnedAmong(held: SeriesRows, learned: SeriesRows, calendar: Calendar): boolean[] {
+  const [first, begins] = [startOf(learned), startOf(held)];
+  const end = timeOfRow(calendar, first, learned.values.length / learned.channels.length);
+  return Array.from({ length: held.values.length / held.channels.length }, (_, row) => {
+    const time = timeOfRow(calendar, begins, row);
+    return first <= time && time < end;
+  });
 }
 
 function entriesOfRows(rows: SeriesRows, calendar: Calendar): Int32Array {

@@ -15,7 +15,8 @@ const MOST_PRODUCTS = 2e9;
  * The held-out windows also choose between maps with a constant and without, since a constant is the drift of the training rows, and between
  * maps of the windows as they are and of these and the same windows read backwards: the autocorrelation of a stationary series is the same both
  * ways, so that both together halve the variance of the estimate (the modified covariance method; Marple, 1980, IEEE Trans. ASSP 28(4)).
- * A map that is not better than the last value by more than chance is left at zero, which forecasts the last value.
+ * A map that is not better than the last value on the held-out windows, where these are many by more than chance, is left at zero, which forecasts the last
+ * value.
  */
 export function straightMap(
   training: SeriesRows,
@@ -38,7 +39,7 @@ export function straightMap(
   const best = held.bestOf(
     [forwards, bothWays].flatMap((sums) => [true, false].map((constant) => sums.solve(penalty, constant))),
   );
-  const map = isByChance(best, validation, config) ? new Float64Array(best.length) : best;
+  const map = isNoGain(best, validation, config) ? new Float64Array(best.length) : best;
   const weight = Float32Array.from(
     { length: outputs * read },
     (_, i) => map[(i % read) * outputs + Math.floor(i / read)]!,
@@ -49,16 +50,17 @@ export function straightMap(
   ]);
 }
 
-/** Fewer parts than these tell nothing about chance. */
-const LEAST_PARTS = 3;
+/** Of fewer parts than these the spread is not known well enough for a test. */
+const LEAST_PARTS = 8;
 /** The least mean gain that counts, in standard errors. */
 const LEAST_GAIN = 2;
 
 /**
- * Whether the held-out rows leave it open that a map [features, outputs] is no better than the last value: its mean gain in squared error over
- * parts of a horizon each, whose windows overlap in no value that is forecast but those of the next part, is within two standard errors of zero.
+ * Whether the held-out rows show no gain of a map [features, outputs] over the last value. The gain in squared error is averaged within parts, each of the windows
+ * that begin within one horizon; windows of neighbouring parts share some of their values. With eight parts or more, a mean gain of less than two standard errors
+ * is none; with fewer, one of zero or less. Without held-out windows nothing speaks against the map.
  */
-function isByChance(map: Float64Array, rows: SeriesRows, config: SeriesConfig): boolean {
+function isNoGain(map: Float64Array, rows: SeriesRows, config: SeriesConfig): boolean {
   const parts = new Map<number, { gain: number; count: number }>();
   for (const { start, x, y } of straightExamples(rows, config)) {
     const part = Math.floor(start / config.horizon);
@@ -71,9 +73,10 @@ function isByChance(map: Float64Array, rows: SeriesRows, config: SeriesConfig): 
     }
     parts.set(part, { gain: gain + own, count: count + 1 });
   }
-  if (parts.size < LEAST_PARTS) return false;
+  if (parts.size === 0) return false;
   const gains = Array.from(parts.values(), ({ gain, count }) => gain / count);
   const mean = gains.reduce((sum, gain) => sum + gain, 0) / gains.length;
+  if (gains.length < LEAST_PARTS) return mean <= 0;
   const variance = gains.reduce((sum, gain) => sum + (gain - mean) ** 2, 0) / (gains.length - 1);
   return mean < LEAST_GAIN * Math.sqrt(variance / gains.length);
 }
