@@ -60,8 +60,8 @@ export class Archive {
       const statesPlace = states ?? `${isUrl(place) ? ARCHIVE_FOLDER : place}/states`;
       const store = openStore(statesPlace);
       const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
-      // Nobody else can be at work in a folder that is ours alone.
-      if (!database.shared) await archive.queue.releaseAll();
+      // What had the folder before may have been killed; those that borrowed it go on.
+      if (!database.shared) await archive.queue.releaseEnded();
       return archive;
     } catch (error) {
       await database.close();

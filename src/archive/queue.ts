@@ -1,6 +1,7 @@
 /** What waits to be read, who has taken it, and what came of it. */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { isAlive } from '../platform/node/index.js';
 import type { Database } from './database/database.js';
 import type { Kind } from './formats/page.js';
 import type { PageText } from './passages.js';
@@ -79,10 +80,18 @@ export class PageQueue {
     }
   }
 
-  /** Gives back what anybody has taken. */
-  async releaseAll(): Promise<void> {
+  /** Gives back what processes of this machine have taken that have ended. */
+  async releaseEnded(): Promise<void> {
     for (const table of ['archive_stretches', 'archive_readings']) {
-      await this.database.query(`UPDATE ${table} SET worker = NULL, until = NULL WHERE worker IS NOT NULL`);
+      const rows = await this.database.query<{ worker: string }>(
+        `SELECT DISTINCT worker FROM ${table} WHERE worker IS NOT NULL`,
+      );
+      const ended = rows.map(({ worker }) => worker).filter(hasEnded);
+      if (ended.length === 0) continue;
+      await this.database.query(
+        `UPDATE ${table} SET worker = NULL, until = NULL WHERE worker = ANY($1::text[])`,
+        [ended],
+      );
     }
   }
 
@@ -232,6 +241,12 @@ export class PageQueue {
       return { documents: unopened.length, pages };
     });
   }
+}
+
+/** Whether a worker is of this machine, and its process has ended. */
+function hasEnded(worker: string): boolean {
+  const [, host, id] = /^(.*)-(\d+)-[^-]*$/.exec(worker) ?? [];
+  return host === hostname() && !isAlive(Number(id));
 }
 
 /** Has models read a document from its beginning again; the states that they have of it are deleted later. */

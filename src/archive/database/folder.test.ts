@@ -1,13 +1,29 @@
 /** One process opens a database in a folder, and the others borrow it. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, expect, test, vi } from 'vitest';
 import { ArchiveError, ArchiveUnavailableError } from '../../errors.js';
 import { lockFolder } from '../../platform/node/lock.js';
 import type { Query } from './database.js';
 import { FolderDatabase } from './folder.js';
-import { BorrowedDatabase } from './lending.js';
+import { BorrowedDatabase, LostDatabaseError } from './lending.js';
+import { PgliteDatabase, refused } from './pglite.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-folder-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -130,4 +146,159 @@ test('a process that has the folder and does not lend it is waited for, until th
   const opening = open();
   await unlock();
   await (await opening).close();
+});
+
+test('a copy of a folder that is lent is another database', async () => {
+  const own = await open();
+  const address = readFileSync(join(folder, 'database.socket'), 'utf8');
+  const copy = join(root, 'copy');
+  cpSync(folder, copy, { recursive: true, filter: (path) => !/lock-\d+$/.test(path) });
+  expect(readFileSync(join(copy, 'database.socket'), 'utf8')).toBe(address);
+  expect(await BorrowedDatabase.of(copy)).toBeUndefined();
+  const copied = await FolderDatabase.open(copy, { create: false, notice: () => {} });
+  await copied.query('CREATE TABLE of_the_copy ()');
+  await expect(own.query('SELECT * FROM of_the_copy')).rejects.toThrow('does not exist');
+  await copied.close();
+  // The original is still lent.
+  const borrowed = await open();
+  expect([borrowed.shared, existsSync(address)]).toEqual([true, true]);
+  await borrowed.close();
+  await own.close();
+});
+
+test('nothing is removed but a socket that nobody answers, and nothing is asked that others may write to', async () => {
+  const temporary = realpathSync(tmpdir());
+  const elsewhere = join(root, 'heddle-archive-elsewhere');
+  const [withFile, open755, dead] = ['file', 'open', 'dead'].map(() =>
+    mkdtempSync(join(temporary, 'heddle-archive-')),
+  ) as [string, string, string];
+  mkdirSync(elsewhere, { mode: 0o700 });
+  writeFileSync(join(withFile, 'precious'), '');
+  chmodSync(open755, 0o755);
+  for (const place of [elsewhere, withFile, dead]) writeFileSync(join(place, 'socket'), '');
+  let asked = 0;
+  const server = createServer((socket) => socket.destroy(asked++ as never)).listen(join(open755, 'socket'));
+  for (const place of [elsewhere, withFile, open755, dead]) {
+    writeFileSync(join(folder, 'database.socket'), join(place, 'socket'));
+    const own = await open();
+    expect(own.shared).toBe(false);
+    await own.close();
+    expect(existsSync(join(place, 'socket'))).toBe(place !== dead);
+  }
+  expect([asked, existsSync(join(withFile, 'precious')), existsSync(dead)]).toEqual([0, true, false]);
+  await new Promise((resolve) => server.close(resolve));
+  for (const place of [withFile, open755]) rmSync(place, { recursive: true });
+});
+
+/** A table with one number, which each statement should raise once. */
+async function counting(own: FolderDatabase): Promise<void> {
+  await own.query('DROP TABLE IF EXISTS counter');
+  await own.query('CREATE TABLE counter AS SELECT 0 AS n');
+}
+const RAISE = 'UPDATE counter SET n = n + 1';
+const countOf = async ({ query }: { query: Query }) =>
+  (await query<{ n: number }>('SELECT n FROM counter'))[0]!.n;
+
+test('what borrowers asked for while the lender closes is done once', async () => {
+  const own = await open();
+  await counting(own);
+  const borrowers = [await open(), await open(), await open()];
+  let release!: () => void;
+  const held = own.transaction(() => new Promise<void>((resolve) => (release = resolve)));
+  const raising = borrowers.flatMap((each) => [
+    each.query(RAISE),
+    each.transaction((query) => query(RAISE)),
+    each.query(`WITH raised AS (${RAISE} RETURNING n) SELECT n FROM raised`),
+  ]);
+  // They wait in the lender by now, or come when it has closed.
+  await sleep(200);
+  const closing = own.close();
+  release();
+  await Promise.all([held, closing, ...raising]);
+  expect(await countOf(borrowers[0]!)).toBe(9);
+  for (const each of borrowers) await each.close();
+});
+
+test.each([
+  ['committed', true],
+  ['not committed', false],
+])('what was %s when its answer was lost is done once', async (_, isCommitted) => {
+  const own = await open();
+  await counting(own);
+  const borrowing = vi.spyOn(BorrowedDatabase, 'of');
+  const { transaction } = PgliteDatabase.prototype;
+  const running = vi.spyOn(PgliteDatabase.prototype, 'transaction');
+  const borrowed = await open();
+  const raise = [
+    () => borrowed.query(RAISE),
+    () => borrowed.transaction((query) => query(RAISE)),
+    () => borrowed.query(`  ${RAISE} RETURNING n`),
+  ];
+  for (const [done, each] of raise.entries()) {
+    const connections = (await borrowing.mock.results.at(-1)!.value) as BorrowedDatabase;
+    running.mockImplementationOnce(async function (this: PgliteDatabase, work, options) {
+      const result = await transaction.call(
+        this,
+        async (query) => {
+          const inside = await work(query);
+          if (isCommitted) return inside;
+          await connections.close();
+          throw new LostDatabaseError('the process ends');
+        },
+        options,
+      );
+      await connections.close();
+      return result as never;
+    });
+    const rows = await each();
+    expect(await countOf(own)).toBe(done + 1);
+    if (done === 2) expect(rows).toEqual([{ n: 3 }]);
+  }
+  expect(running).toHaveBeenCalled();
+  vi.restoreAllMocks();
+  await borrowed.close();
+  await own.close();
+});
+
+test('where nobody can open the database for now, the next call tries again', async () => {
+  const own = await open();
+  await counting(own);
+  const borrowed = await open();
+  await own.close();
+  const files = join(folder, 'database');
+  renameSync(files, `${files}.away`);
+  writeFileSync(files, '');
+  for (let i = 0; i < 2; i++) {
+    const error = await countOf(borrowed).catch((thrown: unknown) => thrown as Error);
+    expect(error).toBeInstanceOf(Error);
+    expect((error as Error).message).not.toBe('');
+  }
+  rmSync(files);
+  renameSync(`${files}.away`, files);
+  expect(await countOf(borrowed)).toBe(0);
+  await borrowed.close();
+  // What is closed opens nothing.
+  await expect(borrowed.query(RAISE)).rejects.toThrow();
+  expect(readdirSync(folder)).toEqual(['database']);
+});
+
+test('what is thrown and is no error has a message', () => {
+  const error = refused(folder, { name: 'ErrnoError', errno: 20 });
+  expect(error).toBeInstanceOf(ArchiveUnavailableError);
+  expect((error as Error).message).toBe(`the archive ${folder} cannot be used: ErrnoError 20`);
+});
+
+test('a lender that does not answer is told, and the wait for it can be ended', async () => {
+  const unlock = await lockFolder(folder, folder, 'uses it');
+  const place = mkdtempSync(join(realpathSync(tmpdir()), 'heddle-archive-'));
+  const server = createServer(() => {}).listen(join(place, 'socket'));
+  writeFileSync(join(folder, 'database.socket'), join(place, 'socket'));
+  const told: string[] = [];
+  const stop = new AbortController();
+  const waiting = open((line) => told.push(line) && stop.abort(), stop.signal);
+  await expect(waiting).rejects.toThrow('aborted');
+  expect(told).toEqual([`the process that has ${folder} open does not answer: waiting for it`]);
+  server.close();
+  rmSync(place, { recursive: true, force: true });
+  await unlock();
 });

@@ -6,10 +6,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFolder } from '../../checkpoint/index.js';
-import { ArchiveError, StorageError } from '../../errors.js';
+import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
 import { lockFolder } from '../../platform/node/lock.js';
 import type { Database, Notice, Query } from './database.js';
-import { BorrowedDatabase, LostDatabaseError } from './lending.js';
+import { BorrowedDatabase, LostCommitError, LostDatabaseError } from './lending.js';
 import { FILES, PgliteDatabase, refused } from './pglite.js';
 
 /** How long nothing is said of a process that has the folder and does not lend it, in milliseconds: it may be about to. */
@@ -22,6 +22,8 @@ interface FolderOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+type Opened = PgliteDatabase | BorrowedDatabase;
+
 /** PGlite in this process, or in another one that lends it. */
 export class FolderDatabase implements Database {
   private isClosed = false;
@@ -29,7 +31,7 @@ export class FolderDatabase implements Database {
   private constructor(
     private readonly folder: string,
     private readonly options: FolderOptions,
-    private current: Promise<PgliteDatabase | BorrowedDatabase>,
+    private current: Promise<Opened> | undefined,
     readonly shared: boolean,
   ) {}
 
@@ -52,7 +54,7 @@ export class FolderDatabase implements Database {
 
   async close(): Promise<void> {
     this.isClosed = true;
-    await this.current.then(
+    await this.current?.then(
       (database) => database.close(),
       () => undefined,
     );
@@ -60,35 +62,47 @@ export class FolderDatabase implements Database {
 
   private async using<T>(run: (database: Database) => Promise<T>): Promise<T> {
     for (;;) {
+      this.current ??= this.reopen();
       const opened = this.current;
       const database = await opened;
       try {
         return await run(database);
       } catch (error) {
         if (!(error instanceof LostDatabaseError) || this.isClosed) throw refused(this.folder, error);
-        if (this.current !== opened) continue;
+        if (this.current === opened) this.current = undefined;
         await database.close();
-        this.current = openOrBorrow(this.folder, this.options);
+        if (error instanceof LostCommitError && (await error.committed(this.query))) return error.result as T;
       }
+    }
+  }
+
+  /** Where it fails, the next call tries again. */
+  private async reopen(): Promise<Opened> {
+    try {
+      const database = this.isClosed ? undefined : await openOrBorrow(this.folder, this.options);
+      if (database && !this.isClosed) return database;
+      await database?.close();
+      throw new ArchiveUnavailableError(`the archive ${this.folder} was closed`);
+    } catch (error) {
+      this.current = undefined;
+      throw error;
     }
   }
 }
 
 /** Waits while another process has the folder and does not lend it. */
-async function openOrBorrow(
-  folder: string,
-  { notice, signal }: FolderOptions,
-): Promise<PgliteDatabase | BorrowedDatabase> {
+async function openOrBorrow(folder: string, { notice, signal }: FolderOptions): Promise<Opened> {
   await makeFolder(folder);
   const began = performance.now();
   for (let told = false; ; ) {
-    const borrowed = await BorrowedDatabase.of(folder);
+    const borrowed = await BorrowedDatabase.of(folder, { notice, signal });
     if (borrowed) return borrowed;
     try {
       return await PgliteDatabase.open(folder, await lockFolder(folder, folder, 'uses it'));
     } catch (error) {
       if (!(error instanceof StorageError)) throw refused(folder, error);
     }
+    signal?.throwIfAborted();
     if (!told && performance.now() - began > QUIET) {
       told = true;
       notice(`another process uses ${folder}: waiting until it is done`);

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PGlite } from '@electric-sql/pglite';
-import { ArchiveError } from '../../errors.js';
+import { ArchiveError, ArchiveUnavailableError } from '../../errors.js';
 import { expectRoom, ROOM } from '../disk-room.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
 import { type Database, type Query, RANDOM_PAGE, refusal } from './database.js';
@@ -87,7 +87,13 @@ export class PgliteDatabase implements Database {
 
 /** What PGlite or the file system refuses, as `ArchiveError`; any other error as it is. */
 export function refused(folder: string, error: unknown): unknown {
-  if (error instanceof ArchiveError || !(error instanceof Error)) return error;
+  if (error instanceof ArchiveError) return error;
+  if (!(error instanceof Error)) {
+    // What PGlite's file system and its end throw is no Error.
+    const { name, message, errno } = (error ?? {}) as { name?: string; message?: string; errno?: number };
+    const why = message || [name, errno].filter((each) => each !== undefined).join(' ') || String(error);
+    return new ArchiveUnavailableError(`the archive ${folder} cannot be used: ${why}`, { cause: error });
+  }
   const { code } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
   const why = /No space left|ENOSPC|53100/.test(`${error.message} ${code}`)

@@ -16,7 +16,7 @@ export {
 } from './atomic.js';
 export { heddleCommand } from './command-line.js';
 export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
-export { lockFolder } from './lock.js';
+export { isAlive, lockFolder } from './lock.js';
 export { makeFolder } from './make-folder.js';
 export { basename, dirname, join } from './paths.js';
 export {

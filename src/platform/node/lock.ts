@@ -75,7 +75,8 @@ async function otherWriter(folder: string): Promise<number | undefined> {
   return undefined;
 }
 
-function isAlive(pid: number): boolean {
+/** Whether there is a process of this id on this machine. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
