@@ -14,10 +14,9 @@ import {
   parametersOf,
   readModel,
   type SeriesConfig,
-  stepText,
   type TimeStep,
 } from '../models/index.js';
-import { evenStep, type NumberTable, readNumberTable, standardization } from '../signals/index.js';
+import { evenStep, type NumberTable, readNumberTable, standardization, stepText } from '../signals/index.js';
 import {
   expectNoRun,
   type SeriesRows,

@@ -191,6 +191,19 @@ describe('a model with a calendar', () => {
     for (const [i, [load]] of values.entries()) expect(load![1]!).toBeCloseTo(effectAt(14 + i), 4);
   });
 
+  test('of month ends is at the last day of each month, also restored, and with fractions of a second', async () => {
+    const monthly = { ...calendar, fields: ['month-of-year'], step: 1, unit: 'month-ends' };
+    const forecaster = await forecasterOf(seriesModel({ calendar: monthly }));
+    const session = forecaster.session({ start: new Date('2026-01-31T23:59:59.250Z') });
+    await session.push(rows(1));
+    expect(session.next).toEqual(new Date('2026-02-28T23:59:59.250Z'));
+    await session.save(join(here, 'monthly'));
+    const restored = await forecaster.restore(join(here, 'monthly'));
+    await restored.push(rows(2));
+    expect(restored.next).toEqual(new Date('2026-04-30T23:59:59.250Z'));
+    expect(() => forecaster.session({ start: new Date('2026-01-30') })).toThrow(/no last day of a month/);
+  });
+
   test('is refused without a start, and with one that is none', async () => {
     const forecaster = await forecasterOf(seriesModel({ calendar }));
     expect(() => forecaster.session()).toThrow(/6 hours apart: say when the first one is/);

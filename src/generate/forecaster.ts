@@ -1,7 +1,8 @@
 /** Forecasting time series: values are pushed as they arrive, and the model forecasts the targets at any time. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { calendarFeeds, type SeriesConfig, stepText, timeOfRow, wrongKind } from '../models/index.js';
+import { calendarFeeds, type SeriesConfig, timeOfRow, timeText, wrongKind } from '../models/index.js';
+import { stepText } from '../signals/index.js';
 import type { OpenedModel } from './loading.js';
 import { SignalModel, type SignalSession } from './signal-model.js';
 
@@ -38,7 +39,7 @@ export class Forecaster {
 
   /**
    * A new series. `start` is when its first row is, which a model with a calendar must be told; the rows after it follow at the step of the
-   * calendar. Throws `ConfigError` without it, and for a time that is none or has fractions of a second.
+   * calendar. Throws `ConfigError` without it, for a time that is none, and for one that is not the end of a month where the calendar is of month ends.
    */
   session({ start }: { readonly start?: Date | undefined } = {}): SeriesSession {
     const { calendar } = this.config;
@@ -48,8 +49,11 @@ export class Forecaster {
       throw new ConfigError(
         `the model reads the calendar of its rows, which are ${stepText(calendar)} apart: say when the first one is, session({ start: new Date('2026-01-31') })`,
       );
-    if (!Number.isFinite(time) || time % 1000 !== 0)
-      throw new ConfigError('the start of a series must be a time in whole seconds');
+    if (!Number.isFinite(time)) throw new ConfigError('the start of a series must be a time');
+    if (timeOfRow(calendar, time, 0) !== time)
+      throw new ConfigError(
+        `the rows of the model are at month ends: ${timeText(time)} is no last day of a month`,
+      );
     return new SeriesSession(this, this.signal.session(), [], time);
   }
 
@@ -61,8 +65,8 @@ export class Forecaster {
     const rows = Array.from({ length: dims[0]! }, (_, i) =>
       Array.from((data as Float32Array).subarray(i * width, (i + 1) * width)),
     );
-    const [days, seconds] = (extra.get('start')?.data ?? []) as Float32Array;
-    const start = days === undefined ? undefined : 1000 * (DAY_SECONDS * days + seconds!);
+    const [days, seconds, milliseconds = 0] = (extra.get('start')?.data ?? []) as Float32Array;
+    const start = days === undefined ? undefined : 1000 * (DAY_SECONDS * days + seconds!) + milliseconds;
     return new SeriesSession(this, session, rows, start, extra.get('said'));
   }
 
@@ -226,10 +230,11 @@ export class SeriesSession {
         extra.set('said', float32(flat, [flat.length]));
       }
       if (this.start !== undefined) {
-        const seconds = this.start / 1000;
+        const seconds = Math.floor(this.start / 1000);
         const days = Math.floor(seconds / DAY_SECONDS);
-        // Both are small enough for float32.
-        extra.set('start', float32([days, seconds - days * DAY_SECONDS], [2]));
+        // Each is small enough for float32.
+        const parts = [days, seconds - days * DAY_SECONDS, this.start - 1000 * seconds];
+        extra.set('start', float32(parts, [parts.length]));
       }
       await this.session.write(path, extra);
     });

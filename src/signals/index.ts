@@ -15,4 +15,4 @@ export {
 export { LeastSquares } from './least-squares.js';
 export { flawOf, readSound, SOUND_FILE, type Sound } from './sound.js';
 export { constantColumns, type NumberTable, readNumberTable, standardization } from './table.js';
-export { evenStep, timeIn } from './times.js';
+export { type EvenStep, evenStep, stepText, timeIn } from './times.js';

@@ -7,7 +7,6 @@ import {
   calendarFields,
   calendarSize,
   longestCycle,
-  stepText,
   timeOfRow,
   timeText,
 } from './calendar.js';
@@ -24,11 +23,18 @@ test('rows are at even times, and months are of any length', () => {
   expect(text(MONTHLY, 2)).toBe('2024-03-01T06:00:00');
   expect(text({ step: 3, unit: 'months' }, 5)).toBe('2025-04-01T06:00:00');
   expect(text(HOURLY, -6)).toBe('2024-01-01');
-  expect([DAILY, MONTHLY, { step: 900, unit: 'seconds' } as const].map(stepText)).toEqual([
-    '1 day',
-    '1 month',
-    '15 minutes',
-  ]);
+});
+
+test.each([
+  ['months', '2026-01-31', ['2026-01-31', '2026-02-28', '2026-03-31', '2026-04-30']],
+  ['months', '2023-12-30T06:00:00', ['2023-12-30T06:00:00', '2024-01-30T06:00:00', '2024-02-29T06:00:00']],
+  ['months', '2026-04-30', ['2026-04-30', '2026-05-30']],
+  ['month-ends', '2026-04-30', ['2026-04-30', '2026-05-31', '2026-06-30']],
+  ['month-ends', '2024-02-29T23:00:00', ['2024-02-29T23:00:00', '2024-03-31T23:00:00']],
+] as const)('%s from %s on are in each month once', (unit, start, expected) => {
+  const begin = Date.parse(`${start.length === 10 ? `${start}T00:00:00` : start}Z`);
+  const found = expected.map((_, row) => timeText(timeOfRow({ step: 1, unit }, begin, row)));
+  expect(found).toEqual(expected);
 });
 
 describe('the entries of rows', () => {

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
+import { stepText } from '../../signals/index.js';
 
 const SECOND = 1000;
 const DAY = 86_400 * SECOND;
@@ -63,7 +64,7 @@ export const calendarSchema = z.strictObject({
   fields: z.array(z.enum(FIELD_NAMES)).min(1),
   /** The time from row to row. */
   step: z.number().int().positive().max(MOST_STEP),
-  unit: z.enum(['seconds', 'months']),
+  unit: z.enum(['seconds', 'months', 'month-ends']),
 });
 
 /** When rows are, and which fields of the calendar a model reads. */
@@ -72,12 +73,17 @@ export type Calendar = z.output<typeof calendarSchema>;
 /** The time from row to row. */
 export type TimeStep = Pick<Calendar, 'step' | 'unit'>;
 
-/** The time of a row, in milliseconds since 1970, where row 0 is at `start`. */
+/**
+ * The time of a row, in milliseconds since 1970, where row 0 is at `start`. Months go on at the day of `start`, or at the last day of a shorter month; month ends at the
+ * last day of each.
+ */
 export function timeOfRow({ step, unit }: TimeStep, start: number, row: number): number {
   if (unit === 'seconds') return start + row * step * SECOND;
   const date = new Date(start);
-  const first = Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
-  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + row * step) + (start - first);
+  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth() + row * step];
+  const last = new Date(Date.UTC(year, month + 1, 0)).getUTCDate();
+  const day = unit === 'months' ? Math.min(date.getUTCDate(), last) : last;
+  return Date.UTC(year, month, day) + (start - Date.UTC(year, date.getUTCMonth(), date.getUTCDate()));
 }
 
 /** The number of rows of the longest cycle among the fields, at least one. */
@@ -86,7 +92,7 @@ export function longestCycle({ fields, ...step }: Calendar): number {
 }
 
 function daysOf({ step, unit }: TimeStep): number {
-  return unit === 'months' ? (step * YEAR) / 12 : (step * SECOND) / DAY;
+  return unit === 'seconds' ? (step * SECOND) / DAY : (step * YEAR) / 12;
 }
 
 /** The number of values of all fields: the rows of the table of effects. */
@@ -139,24 +145,9 @@ export function calendarFields(step: TimeStep, rows: number): CalendarField[] {
   );
 }
 
-/** A step as a person reads it: `1 day`, `15 minutes`, `3 months`. */
-export function stepText({ step, unit }: TimeStep): string {
-  const [size, name] =
-    unit === 'months'
-      ? ([1, 'month'] as const)
-      : (SIZES.find(([seconds]) => step % seconds === 0) ?? ([1, 'second'] as const));
-  const count = step / size;
-  return `${count} ${name}${count === 1 ? '' : 's'}`;
-}
-
-const SIZES = [
-  [86_400, 'day'],
-  [3600, 'hour'],
-  [60, 'minute'],
-] as const;
-
 /** Milliseconds since 1970 as a person reads them: `2026-03-01`, with the time of day where there is one. */
 export function timeText(time: number): string {
   const text = new Date(time).toISOString();
+  if (time % SECOND !== 0) return text.slice(0, -1);
   return time % DAY === 0 ? text.slice(0, 10) : text.slice(0, 19);
 }

@@ -12,7 +12,6 @@ export {
   calendarFields,
   calendarSize,
   longestCycle,
-  stepText,
   type TimeStep,
   timeOfRow,
   timeText,
