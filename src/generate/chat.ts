@@ -23,7 +23,12 @@ import {
   messageOf,
 } from '../text/index.js';
 import { ConversationFormat, type MessageFormat, type ReadableConversation } from './conversation.js';
-import type { GeneratedPiece, GenerateOptions, StopReason } from './generation.js';
+import {
+  GENERATE_DEFAULTS,
+  type GeneratedPiece,
+  type GenerateOptions,
+  type StopReason,
+} from './generation.js';
 import { Constraint, type Node, schemaNode, withThought } from './grammar/index.js';
 import type { LanguageModel } from './language-model.js';
 import { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
@@ -251,7 +256,11 @@ export class ChatSession {
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
       const stop = [...(options.stop ?? []), ...(this.template ? [] : [END_OF_PARAGRAPH])];
       const steering = [...(options.steering ?? [])];
-      if (json) steering.push(await this.#constraint(json, beginning, stopTokens));
+      if (json) {
+        const constraint = await this.#constraint(json, beginning, stopTokens);
+        constraint.expectRoom(options.maxTokens ?? GENERATE_DEFAULTS.maxTokens);
+        steering.push(constraint);
+      }
       const pieces = this.#state.generate({ ...settings, stopTokens, stop, steering });
       let answer = '';
       const parts: AnswerPart[] = [];

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode } from 'fast-png';
 import { expect, test } from 'vitest';
-import { DataError } from '../errors.js';
+import { DataError, DeviceError } from '../errors.js';
 import { hybridModel, presetOf } from '../models/index.js';
 import { tinyWeights } from '../models/testing/tiny.js';
 import type { Image } from '../signals/index.js';
@@ -50,4 +50,12 @@ test('what is no image is refused, and so are pixels that do not fill their size
   );
   await expect(classifier.classify(png.subarray(0, 40))).rejects.toThrow(DataError);
   await expect(classifier.classify(new Uint8Array(3))).rejects.toThrow(/expected PNG or JPEG/);
+});
+
+test('a classifier that was disposed of says so', async () => {
+  const other = await Classifier.compile(model, tinyWeights(model), device);
+  await other.dispose();
+  await expect(other.classify(image)).rejects.toThrow(
+    new DeviceError('the model was disposed of: load it again'),
+  );
 });

@@ -23,6 +23,7 @@ import {
   type Sound,
   withChannels,
 } from '../signals/index.js';
+import { disposedModel } from './disposed.js';
 import type { OpenedModel } from './loading.js';
 import { SignalModel } from './signal-model.js';
 
@@ -52,6 +53,8 @@ interface Reader {
 
 /** A model that classifies images or sounds (see `loadModel`). */
 export class Classifier {
+  private isDisposed = false;
+
   private constructor(
     readonly model: Model,
     readonly config: ImagesConfig | SoundsConfig,
@@ -96,10 +99,12 @@ export class Classifier {
     source: string | Uint8Array | Image | Sound,
     options: ClassifyOptions = {},
   ): Promise<Classification> {
+    if (this.isDisposed) throw disposedModel();
     return classificationOf(this.config.classes, await this.reader.read(source, options));
   }
 
   async dispose(): Promise<void> {
+    this.isDisposed = true;
     await this.reader.dispose();
     if (this.ownsDevice) await this.device.dispose();
   }

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openDevice } from '../engine/index.js';
-import { ConfigError, DataError, SnapshotError } from '../errors.js';
+import { ConfigError, DataError, DeviceError, SnapshotError } from '../errors.js';
 import { hybridModel, type Model, modelConfig } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
@@ -276,8 +276,25 @@ describe('refused, with nothing lost', () => {
       /row 2 has 1 values, and the model reads 2: load, heat/,
     );
     await expect(session.push([[1, Number.POSITIVE_INFINITY]])).rejects.toThrow(DataError);
+    for (const [given, words] of [
+      [5, /the rows are no list: expected rows of values/],
+      [undefined, /the rows are no list/],
+      [[1, 2], /row 1 is no list of values, one for each of load, heat/],
+      [[[1, 2], null], /row 2 is no list of values/],
+      [[[1, 'a']], /row 1 has "a" as heat: expected a number, or NaN where it is missing/],
+      [[[1, undefined]], /row 1 has undefined as heat/],
+      [[Array(2)], /row 1 has undefined as load/],
+    ] as const) {
+      const pushed = session.push(given as never);
+      await expect(pushed).rejects.toThrow(DataError);
+      await expect(pushed).rejects.toThrow(words);
+    }
     await expect(session.forecast(0)).rejects.toThrow(ConfigError);
     expect(session.length).toBe(10);
+    await forecaster.dispose();
+    const gone = new DeviceError('the model was disposed of: load it again');
+    await expect(session.push(rows(3))).rejects.toThrow(gone);
+    expect(() => forecaster.session()).toThrow(gone);
   });
 
   test('a horizon beyond what is known of channels that are not forecast', async () => {

@@ -113,16 +113,26 @@ export class SeriesSession {
   }
 
   /**
-   * Reads further rows of values, in the order of the model's channels; NaN is a missing value. Throws `DataError`, and reads nothing, for a
-   * row of another length or with an infinite value.
+   * Reads further rows of values, in the order of the model's channels; NaN is a missing value. Throws `DataError`, and reads nothing, for
+   * what is no list of rows, and for a row of another length, with an infinite value or with what is no number.
    */
   async push(rows: readonly (readonly number[])[]): Promise<void> {
     const { channels } = this.forecaster.config;
     const width = channels.length;
-    for (const [i, row] of rows.entries()) {
+    if (!Array.isArray(rows))
+      throw new DataError('the rows are no list: expected rows of values, as in push([[1, 2], [3, 4]])');
+    for (const [i, row] of rows.entries() as Iterable<[number, readonly number[]]>) {
+      const isList: boolean = Array.isArray(row) || ArrayBuffer.isView(row);
+      if (!isList)
+        throw new DataError(`row ${i + 1} is no list of values, one for each of ${channels.join(', ')}`);
       if (row.length !== width)
         throw new DataError(
           `row ${i + 1} has ${row.length} values, and the model reads ${width}: ${channels.join(', ')}`,
+        );
+      const other = row.findIndex((value) => typeof value !== 'number');
+      if (other !== -1)
+        throw new DataError(
+          `row ${i + 1} has ${JSON.stringify(row[other]) ?? row[other]} as ${channels[other]}: expected a number, or NaN where it is missing`,
         );
       const infinite = row.findIndex((value) => Math.abs(value) === Number.POSITIVE_INFINITY);
       if (infinite !== -1) throw new DataError(`row ${i + 1} has an infinite value of ${channels[infinite]}`);

@@ -16,8 +16,9 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   /** Added to the logits of tokens. */
   bias?: ReadonlyMap<number, number>;
   /**
-   * A JSON schema: the text is JSON that it holds for, complete within `maxTokens`. Not every schema can be enforced: the others throw
-   * `ConfigError`, with the place in the schema.
+   * A JSON schema: the text is JSON that it holds for, complete within `maxTokens` unless `stop`, `stopTokens` or the signal end it before.
+   * Throws `ConfigError` if `maxTokens` has no room for the shortest such text, and for a schema that cannot be enforced, with the place in it.
+   * A tokenizer that has no token for some bytes can come to a point where no token goes on: that throws `DataError`.
    */
   schema?: unknown;
   /** Processors that change logits before sampling, and may end the text. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeFolderAtomic } from '../checkpoint/index.js';
-import { CheckpointError, ConfigError, DataError, TokenizerError } from '../errors.js';
+import { CheckpointError, ConfigError, DataError, DeviceError, TokenizerError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { writeModel } from '../models/index.js';
 import { Random } from '../nn/index.js';
@@ -99,7 +99,16 @@ describe('loading', () => {
   test('opens a device of its own where none is given', async () => {
     const loaded = await loadModel(folder, { threads: 1 });
     expect((await loaded.logits([[1, 2]])).dims).toEqual([1, 2, 300]);
+    const session = loaded.session();
+    await session.read([1, 2]);
     await loaded.dispose();
+    const gone = new DeviceError('the model was disposed of: load it again');
+    await expect(session.read([3])).rejects.toThrow(gone);
+    await expect(session.generate().next()).rejects.toThrow(gone);
+    await expect(loaded.logits([[1, 2]])).rejects.toThrow(gone);
+    await expect(loaded.embed('the cat')).rejects.toThrow(gone);
+    await expect(loaded.trace([1, 2])).rejects.toThrow(gone);
+    expect(() => loaded.session()).toThrow(gone);
   });
 
   test('puts back a folder that a crash left halfway through being replaced', async () => {

@@ -31,6 +31,7 @@ import {
   type Tokenizer,
   Vocabulary,
 } from '../text/index.js';
+import { disposedModel } from './disposed.js';
 import { Embedder } from './embedder.js';
 import { TokenTree } from './grammar/index.js';
 import { type LoadOptions, loadFrom, type OpenedModel } from './loading.js';
@@ -76,6 +77,7 @@ export class LanguageModel {
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;
   private sources: ReturnType<typeof sourceReader> | undefined;
+  private isDisposed = false;
 
   private constructor(
     readonly model: Model,
@@ -136,6 +138,7 @@ export class LanguageModel {
 
   /** Generates several tokens of one sequence on the device: see `WritesAhead`. */
   async write(row: WritingRow): Promise<WrittenRow> {
+    this.expectAlive();
     this.expectRoom(row.position + 1);
     return this.runner.write(row);
   }
@@ -190,6 +193,7 @@ export class LanguageModel {
    * `DataError` for a source that it cannot read.
    */
   async readSource(given: SourceGiven): Promise<SourceRead> {
+    this.expectAlive();
     this.sources ??= this.sameWeights()
       .then((weights) => sourceReader(this.model, weights, this.tokenizer, this.device))
       .catch((error: unknown) => {
@@ -209,6 +213,7 @@ export class LanguageModel {
    * takes ownership of the arrays.
    */
   newState(values?: ReadonlyMap<string, HostTensor>, length?: number): State {
+    this.expectAlive();
     return this.runner.newState(values, length);
   }
 
@@ -277,8 +282,9 @@ export class LanguageModel {
     return [...(endOfText === undefined ? [] : [endOfText]), ...this.model.eosTokenIds];
   }
 
-  /** Throws `DataError` for what is not a token of this model. */
+  /** Throws `DataError` for what is not a token of this model, `DeviceError` once the model is disposed of. */
   check(ids: readonly number[]): void {
+    this.expectAlive();
     const { vocabSize } = this.model;
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
     if (wrong !== undefined) throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
@@ -376,7 +382,13 @@ export class LanguageModel {
     return this.tokenizer.decode([id, id]).slice(this.tokenizer.decode([id]).length);
   }
 
+  /** Throws `DeviceError` once the model is disposed of. */
+  expectAlive(): void {
+    if (this.isDisposed) throw disposedModel();
+  }
+
   async dispose(): Promise<void> {
+    this.isDisposed = true;
     await this.inspector?.dispose();
     await (await this.embedding?.catch(() => undefined))?.dispose();
     await (await this.sources?.catch(() => undefined))?.dispose();

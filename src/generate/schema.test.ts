@@ -67,6 +67,65 @@ test.each([
   chat.dispose();
 });
 
+/** What a session writes within so many tokens, with wishes of the model's own for `seed`. */
+async function writes(schema: object, maxTokens: number, seed: number): Promise<string> {
+  const session = language.session();
+  await session.read('the river');
+  const before = session.tokens.length;
+  let text = '';
+  try {
+    const options = { schema, maxTokens, seed, temperature: 2, topP: 1 };
+    for await (const piece of session.generate(options)) text += piece.text;
+  } catch (error) {
+    expect(session.tokens.length).toBe(before);
+    expect(text).toBe('');
+    throw error;
+  } finally {
+    session.dispose();
+  }
+  return text;
+}
+
+test.each<[string, object]>([
+  ['an object', SCHEMA],
+  [
+    'lists in lists',
+    { $ref: '#/$defs/list', $defs: { list: { type: 'array', items: { $ref: '#/$defs/list' } } } },
+  ],
+  ['a long text', { type: 'string', minLength: 40 }],
+  [
+    'different texts',
+    { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 6, uniqueItems: true },
+  ],
+])(
+  '%s is complete within as many tokens as there are, or refused before anything is written',
+  async (_, schema) => {
+    const valid = new Ajv().compile(schema);
+    const refusal = (await writes(schema, 1, 1).catch((error: unknown) => error)) as Error;
+    expect(refusal).toBeInstanceOf(ConfigError);
+    const [, needed] = /^maxTokens is 1, and .* takes (\d+) tokens/.exec(refusal.message)!;
+    const least = Number(needed);
+    await expect(writes(schema, least - 1, 1)).rejects.toThrow(ConfigError);
+    for (const maxTokens of [least, least + 1, least + 3, least + 9]) {
+      for (const seed of [1, 2, 3]) {
+        const text = await writes(schema, maxTokens, seed);
+        expect(valid(JSON.parse(text)), `${maxTokens}, ${seed}: ${text}`).toBe(true);
+      }
+    }
+  },
+);
+
+test('a conversation refuses too few tokens before it writes, and stays as it was', async () => {
+  const chat = new ChatSession(language, templateOf(CHATML));
+  await expect(chat.say('the river', { schema: SCHEMA, maxTokens: 3 }).next()).rejects.toThrow(
+    /maxTokens is 3, and a short text that the schema allows takes \d+ tokens/,
+  );
+  expect([chat.messages, chat.turn]).toEqual([[], undefined]);
+  for await (const piece of chat.say('the river', { schema: SCHEMA, maxTokens: 60, seed: 2 })) void piece;
+  expect(holds(JSON.parse(chat.turn!.content))).toBe(true);
+  chat.dispose();
+});
+
 test('a schema that cannot be enforced is refused with its place, and nothing is read or written', async () => {
   const schema = { type: 'object', properties: { a: { $ref: '#/nowhere' } }, required: ['a'] };
   const session = language.session();

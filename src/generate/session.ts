@@ -190,6 +190,7 @@ export class Session {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const settings: GenerationSettings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
+    this.model.expectAlive();
     this.begin();
     let failed = false;
     try {

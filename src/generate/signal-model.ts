@@ -24,6 +24,7 @@ import {
   wrongKind,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { disposedModel } from './disposed.js';
 import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 import { modelState } from './model-state.js';
 import {
@@ -42,6 +43,8 @@ export async function loadSignalModel(name: string, options: LoadOptions = {}): 
 
 /** A loaded model of series, images or sounds. */
 export class SignalModel {
+  private isDisposed = false;
+
   private constructor(
     readonly model: Model,
     readonly modality: Modality,
@@ -85,6 +88,7 @@ export class SignalModel {
 
   /** A new session. */
   session(): SignalSession {
+    this.expectAlive();
     return new SignalSession(this, this.executable, this.executable.newState(), 0);
   }
 
@@ -112,7 +116,13 @@ export class SignalModel {
     }
   }
 
+  /** Throws `DeviceError` once the model is disposed of. */
+  expectAlive(): void {
+    if (this.isDisposed) throw disposedModel();
+  }
+
   async dispose(): Promise<void> {
+    this.isDisposed = true;
     await this.executable.dispose();
     if (this.ownsDevice) await this.device.dispose();
   }
@@ -176,6 +186,7 @@ export class SignalSession {
     inputs: Readonly<Record<string, HostTensor>>,
     count: number,
   ): Promise<Record<string, HostTensor>> {
+    this.owner.expectAlive();
     const position = int64([this.positions], [1]);
     const said = await this.executable.run({ ...inputs, position }, [this.state]);
     this.positions += count;

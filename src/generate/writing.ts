@@ -29,6 +29,7 @@ export async function* writeTokens(
   const { schema } = settings;
   const format =
     schema === undefined ? [] : [new Constraint(schemaNode(schema), language.tokenTree(), endsAlone)];
+  for (const each of format) each.expectRoom(settings.maxTokens);
   const sampler = new Sampler(
     { ...settings, steering: [...settings.steering, ...format], seed },
     sequence.tokens,

@@ -119,6 +119,7 @@ describe('what is wrong with a config', () => {
     writeFileSync(join(folder, 'file'), '');
     const cases: [string, string][] = [
       [join(folder, 'none'), 'there is no such folder'],
+      ['', "'' is not a model: there is no such folder"],
       [join(folder, 'file'), 'a file, not a model'],
       [folder, CONFIG_FILE],
     ];

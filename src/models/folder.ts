@@ -30,7 +30,7 @@ export async function readModel(folder: string): Promise<Model> {
       folder === join(run, CHECKPOINT) && !(await isThere(folder)) && (await isThere(join(run, METRICS)));
     const what = isBegun
       ? `${run} has no checkpoint yet: its training is under way, or ended before its first one`
-      : `${folder} is ${await otherThanModel(folder)}`;
+      : `${folder === '' ? "''" : folder} is ${await otherThanModel(folder)}`;
     throw new CheckpointError(what, { cause: error });
   }
   return modelFromConfig(parseConfigText(text, path), path);

@@ -5,14 +5,17 @@
  * A constraint is the position of one text in the grammar: `allows` and `allowed` say which tokens may come next, `advance` accepts one.
  * `steer` and `chosen` are the same as a processor of logits.
  */
-import { DataError } from '../../errors.js';
+import { ConfigError, DataError } from '../../errors.js';
 import { likeliest } from '../likeliest.js';
 import { CANDIDATES, type Steering } from '../sampler.js';
 import { Matcher, type MatchState } from './matcher.js';
 import type { Node } from './node.js';
 import type { TokenTree } from './token-tree.js';
 
-/** While more tokens than this remain, every text is assumed to be completable. */
+/**
+ * While more tokens than this remain, a text that has fewer bytes to come is assumed to be completable, also where the vocabulary has no token
+ * for some bytes.
+ */
 const PLENTY = 1024;
 /**
  * The limit of work for one token, in units of `Matcher.spent`: some hundredths of a second. Tokens that were not checked by then are
@@ -36,6 +39,22 @@ export class Constraint implements Steering {
   ) {
     this.matcher = new Matcher(grammar);
     this.state = this.matcher.start;
+  }
+
+  /**
+   * Throws `ConfigError` if no text fits into so many tokens: nothing is to be written then. Without it a text that is too long is cut. If it does
+   * not throw, texts that follow `steer` are complete within them, as far as the vocabulary has a token for each byte.
+   */
+  expectRoom(tokens: number): void {
+    if (this.isShort(this.state.cost, tokens + 1)) return;
+    const plan = this.planOf(this.state);
+    // Some bytes of the plan have no token; there may be others.
+    if (!plan && !this.vocabulary.spellsAll) return;
+    const needed = plan?.length ?? this.state.cost;
+    if (needed > tokens)
+      throw new ConfigError(
+        `maxTokens is ${tokens}, and a short text that the schema allows takes ${needed} tokens: give as many at least`,
+      );
   }
 
   /** Whether a token may come next if `left` tokens remain, including this one. */
@@ -105,7 +124,7 @@ export class Constraint implements Steering {
 
   /** The tokens that must come now for the text to end within the remaining ones; undefined while there is a choice. */
   private urgent(left: number): readonly number[] | undefined {
-    if (left >= PLENTY || this.isShort(this.state.cost, left)) return undefined;
+    if (this.isShort(this.state.cost, left)) return undefined;
     const plan = this.planOf(this.state);
     return plan && plan.length >= left && plan.length > 0 ? plan : undefined;
   }
@@ -114,7 +133,7 @@ export class Constraint implements Steering {
     const bytes = this.vocabulary.bytesOf(id);
     const cost = bytes && this.matcher.costAfter(this.state, bytes);
     if (cost === undefined) return false;
-    if (left >= PLENTY || this.isShort(cost, left)) return true;
+    if (this.isShort(cost, left)) return true;
     // Fewer tokens than bytes are enough.
     const plan = this.planOf(this.matcher.run(this.state, bytes!)!);
     return plan !== undefined && plan.length < left;
@@ -122,7 +141,7 @@ export class Constraint implements Steering {
 
   /** Whether this many bytes can follow a token that is one of the `left` remaining ones: a byte takes at most one token. */
   private isShort(bytes: number, left: number): boolean {
-    return bytes < left && this.vocabulary.spellsAll;
+    return bytes < left && (this.vocabulary.spellsAll || left >= PLENTY);
   }
 
   /** A short, though not always the shortest, series of tokens that completes the text. */

@@ -358,3 +358,23 @@ describe('hostile requests', () => {
 
   test.each(texts())('a text of %s', (name, text) => hold(name, () => tokenizer.encode(text)));
 });
+
+test('what a model opens while thousands of tokens remain is closed within them', () => {
+  const schema = {
+    $ref: '#/$defs/list',
+    $defs: { list: { type: 'array', items: { $ref: '#/$defs/list' } } },
+  };
+  const constraint = new Constraint(schemaNode(schema), tree, [0]);
+  const opening = vocabulary.bytes.map((bytes) => bytes?.filter((byte) => byte === 0x5b).length ?? 0);
+  let text = '';
+  let isComplete = false;
+  for (let left = 2600; left > 0 && !isComplete; left--) {
+    const logits = Float32Array.from(opening);
+    constraint.steer(logits, left);
+    const id = logits.indexOf(logits.reduce((a, b) => Math.max(a, b)));
+    text += Buffer.from(vocabulary.bytes[id]!).toString();
+    isComplete = constraint.chosen(id);
+  }
+  expect(isComplete).toBe(true);
+  expect(text).toMatch(/^\[{1000,}\s*\][\s\]]*$/);
+});
