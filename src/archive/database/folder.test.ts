@@ -168,6 +168,7 @@ test('a copy of a folder that is lent is another database', async () => {
 
 test('nothing is removed but a socket that nobody answers, and nothing is asked that others may write to', async () => {
   const temporary = realpathSync(tmpdir());
+  mkdirSync(folder, { recursive: true });
   const elsewhere = join(root, 'heddle-archive-elsewhere');
   const [withFile, open755, dead] = ['file', 'open', 'dead'].map(() =>
     mkdtempSync(join(temporary, 'heddle-archive-')),
