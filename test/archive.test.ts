@@ -201,7 +201,7 @@ describe.each(STORES)('on %s', (store, placeOf) => {
       cpSync(made, join(placeOf(), 'database'), { recursive: true });
     archive = await Archive.open({ place: placeOf(), states: join(root, `states-${store}`), create: true });
     await archive.database.query(
-      'TRUNCATE archive_roots, archive_files, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
+      'TRUNCATE archive_roots, archive_files, archive_uploads, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
     );
   });
   afterAll(() => archive?.close());

@@ -45,7 +45,7 @@ if (used) {
 /** Leaves the database as it was found. */
 const empty = () =>
   archive.database.query(
-    'TRUNCATE archive_roots, archive_files, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
+    'TRUNCATE archive_roots, archive_files, archive_uploads, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
   );
 
 /** What each kind of process is called with. */
