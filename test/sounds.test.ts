@@ -105,7 +105,7 @@ test.each<[string, (folder: string) => void, string[], RegExp]>([
       writeFileSync(join(f, 'humming', 'a.wav'), 'RIFF');
     },
     [],
-    /of the class humming no sound can be read: .*a\.wav is no sound/,
+    /of the class humming no sound can be read: .*a\.wav is not a supported sound/,
   ],
 ])('%s is refused, and writes nothing', async (name, change, args, message) => {
   cpSync(at('tones'), at(name), { recursive: true });

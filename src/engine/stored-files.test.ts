@@ -59,7 +59,7 @@ const changes: Readonly<Record<string, readonly [(path: string) => void, RegExp]
     /was changed while it was being loaded/,
   ],
   'was cut off': [(path) => truncateSync(path, 100), /has 100 bytes, but its weights go to byte 1024/],
-  'is gone': [(path) => renameSync(path, `${path}.away`), /cannot be read: ENOENT/],
+  'is gone': [(path) => renameSync(path, `${path}.away`), /cannot be read: there is no such file/],
 };
 
 describe.each(['cpu', 'wasm'] as const)('on %s', async (name) => {
