@@ -20,9 +20,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, test, vi } from 'vitest';
 import { ArchiveError, ArchiveUnavailableError } from '../../errors.js';
 import { lockFolder } from '../../platform/node/lock.js';
+import { BorrowedDatabase } from './borrowed.js';
 import type { Query } from './database.js';
 import { FolderDatabase } from './folder.js';
-import { BorrowedDatabase, LostDatabaseError } from './lending.js';
+import { LostDatabaseError } from './lending-messages.js';
 import { PgliteDatabase, refused } from './pglite.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-folder-'));

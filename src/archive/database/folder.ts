@@ -8,8 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFolder } from '../../checkpoint/index.js';
 import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
 import { lockFolder } from '../../platform/node/lock.js';
+import { BorrowedDatabase, LostCommitError } from './borrowed.js';
 import type { Database, Notice, Query } from './database.js';
-import { BorrowedDatabase, LostCommitError, LostDatabaseError } from './lending.js';
+import { LostDatabaseError } from './lending-messages.js';
 import { FILES, PgliteDatabase, refused } from './pglite.js';
 
 /** How long nothing is said of a process that has the folder and does not lend it, in milliseconds: it may be about to. */

@@ -88,6 +88,7 @@ function textOptions(
   };
 }
 
+/** What constrains the sampler to a grammar; nothing without one. */
 export function steeringOf(served: ServedModel, grammar: Node | undefined): Steering[] {
   return grammar
     ? [new Constraint(grammar, served.language.tokenTree(served.info.form), endsOf(served))]
