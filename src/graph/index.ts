@@ -39,6 +39,7 @@ export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
 export * from './ops/convolution2d.js';
+export * from './ops/depth.js';
 export { isFirstOfDocument, keptTokens, lastDocument, repeatedEach, sameDocument } from './ops/documents.js';
 export * from './ops/elementwise.js';
 export * from './ops/entries.js';

@@ -6,14 +6,15 @@ import {
   add,
   convolution2d,
   type Dim,
+  depthToSpace,
   geluTanh,
   multiplyDims,
   pad,
   relu,
   reshape,
   slice,
+  spaceToDepth,
   type Tensor,
-  transpose,
 } from '../graph/index.js';
 import { batchNorm } from './batch-norm.js';
 import { stateless } from './compose.js';
@@ -154,20 +155,13 @@ export function inWindows(mixer: Mixer, grid: Grid, side: number): Mixer {
     forward(parameters, x, context) {
       const [batch, , channels] = x.shape as [Dim, Dim, number];
       const image = pad(pad(onGrid(x, grid), 1, 0, rows * side - height), 2, 0, columns * side - width);
-      const cut = reshape(image, [batch, rows, side, columns, side, channels]);
-      const windows = reshape(transpose(cut, [0, 1, 3, 2, 4, 5]), [
+      const windows = reshape(spaceToDepth(image, side), [
         multiplyDims([batch, rows * columns]),
         side * side,
         channels,
       ]);
       const { output } = mixer.forward(parameters, windows, context);
-      const parts = reshape(output, [batch, rows, columns, side, side, channels]);
-      const whole = reshape(transpose(parts, [0, 1, 3, 2, 4, 5]), [
-        batch,
-        rows * side,
-        columns * side,
-        channels,
-      ]);
+      const whole = depthToSpace(reshape(output, [batch, rows, columns, side * side * channels]), side);
       return { output: inARow(slice(slice(whole, 1, 0, height), 2, 0, width)), state: {} };
     },
   };

@@ -5,6 +5,7 @@ import { type Dim, multiplyDims } from '../shape.js';
 import { applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { causalConvolution } from './convolution.js';
+import { depthToSpace } from './depth.js';
 import { add, multiply } from './elementwise.js';
 import { concat, pad, reverse, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
@@ -186,7 +187,7 @@ function gradientOfImage(
   sizes: Sizes,
   { stride, pads: [top, left] }: ConvolutionAttributes,
 ): Tensor {
-  const { batch, height, width, channels, kernel, rows, columns, isDepthwise } = sizes;
+  const { height, width, channels, kernel, rows, columns, isDepthwise } = sizes;
   const [outputs, inner] = weight.shape as [number, number];
   const [tall, wide] = kernel.map((size) => Math.ceil(size / stride)) as [number, number];
   const whole = pad(pad(weight, 2, 0, tall * stride - kernel[0]), 3, 0, wide * stride - kernel[1]);
@@ -205,14 +206,7 @@ function gradientOfImage(
     { stride: 1, pads: [tall - 1 - up, wide - 1 - before, down - rows, across - columns] },
   );
   if (stride === 1) return classes;
-  const [lines, places] = [down - up, across - before];
-  const split = reshape(classes, [batch, lines, places, stride, stride, channels]);
-  const image = reshape(transpose(split, [0, 1, 3, 2, 4, 5]), [
-    batch,
-    lines * stride,
-    places * stride,
-    channels,
-  ]);
+  const image = depthToSpace(classes, stride);
   const [first, start] = [top - up * stride, left - before * stride];
   return slice(slice(image, 1, first, first + height), 2, start, start + width);
 }

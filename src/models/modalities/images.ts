@@ -9,13 +9,11 @@ import {
   add,
   broadcastTo,
   concat,
-  type Dim,
   multiply,
-  reshape,
   slice,
+  spaceToDepth,
   subtract,
   type Tensor,
-  transpose,
 } from '../../graph/index.js';
 import {
   convolutionalStem,
@@ -116,7 +114,7 @@ export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
             ? inARow(p.within('stem', (own) => convolutionalStem(own, centered, hiddenSize, patch)))
             : placed(
                 p,
-                linear(p, inPatches(centered, grid, patch), hiddenSize, { bias: true, precise: true }),
+                linear(p, inARow(spaceToDepth(centered, patch)), hiddenSize, { bias: true, precise: true }),
               );
         if (!hasToken) return read;
         const token = p.get('token', [1, 1, hiddenSize], normal(INITIAL_DEVIATION));
@@ -129,11 +127,4 @@ export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
   function placed(parameters: Parameters, stream: Tensor): Tensor {
     return add(stream, parameters.get('positions', [patches, hiddenSize], normal(INITIAL_DEVIATION)));
   }
-}
-
-/** Pixels [batch, height, width, channels] -> the values of each patch [batch, patches, patch * patch * channels]. */
-function inPatches(pixels: Tensor, { height, width }: Grid, patch: number): Tensor {
-  const [batch, , , channels] = pixels.shape as [Dim, number, number, number];
-  const blocks = reshape(pixels, [batch, height, patch, width, patch, channels]);
-  return reshape(transpose(blocks, [0, 1, 3, 2, 4, 5]), [batch, height * width, patch * patch * channels]);
 }

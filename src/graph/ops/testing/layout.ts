@@ -3,6 +3,7 @@ import { elementwise, tabulate } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { coins, uniform } from '../../testing/random.js';
 import { broadcastTo, reshape } from '../broadcast.js';
+import { depthToSpace, spaceToDepth } from '../depth.js';
 import { concat, pad, reverse, slice, split, transpose } from '../layout.js';
 
 /** Cases of the operators in layout.ts. */
@@ -58,6 +59,22 @@ export const layoutCases: CaseTable = {
       operands: [uniform(1, [])],
       build: (x) => transpose(x!, []),
       expected: (x) => x!,
+    },
+    {
+      name: 'blocks of 2 x 2 in [2,4,6,3] to channels',
+      operands: [uniform(1, [2, 4, 6, 3])],
+      build: (x) => spaceToDepth(x!, 2),
+      expected: (x) =>
+        tabulate([2, 2, 3, 12], (b, i, j, d) =>
+          x!.at(b, 2 * i + Math.floor(d / 6), 2 * j + (Math.floor(d / 3) % 2), d % 3),
+        ),
+    },
+    {
+      name: 'channels of [2,2,3,12] to blocks of 2 x 2',
+      operands: [uniform(1, [2, 2, 3, 12])],
+      build: (x) => depthToSpace(x!, 2),
+      expected: (x) =>
+        tabulate([2, 4, 6, 3], (b, i, j, c) => x!.at(b, i >> 1, j >> 1, 6 * (i % 2) + 3 * (j % 2) + c)),
     },
   ],
   broadcastTo: [
