@@ -26,7 +26,7 @@ const gatherOperator = definePrimitive<null>({
   name: 'gather',
   infer([table, indices]) {
     expectIndices(indices!);
-    return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
+    return [{ dtype: table!.dtype, shape: pickedShape(table!.shape, indices!.shape, 0) }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [scatterRows(inputs[0]!.shape, inputs[1]!, g!), undefined],
   lower: {
@@ -48,24 +48,53 @@ const gatherOperator = definePrimitive<null>({
   },
 });
 
-/** Rows of `table` [rows, ...] by `indices` [...]: the result is [...indices, ...row]. */
-export function gather(table: Tensor, indices: Tensor): Tensor {
-  return applyOne(gatherOperator, [table, indices], null);
+const batchedGatherOperator = defineComposite<{ batches: number }>({
+  name: 'batchedGather',
+  infer([tables, indices], { batches }) {
+    expectIndices(indices!);
+    return [{ dtype: tables!.dtype, shape: pickedShape(tables!.shape, indices!.shape, batches) }];
+  },
+  gradient: ({ inputs, attributes: { batches }, outputGradients: [g] }) => [
+    scatterRows(inputs[0]!.shape, inputs[1]!, g!, batches),
+    undefined,
+  ],
+  kernels: {
+    stablehlo: (builder, [tables, indices], { attributes: { batches } }) => [
+      hlo.takeRows(builder, builder.plain(tables!), builder.plain(indices!), batches),
+    ],
+  },
+  expand([tables, indices], { batches }) {
+    const { shape } = tables!;
+    return [gather(reshape(tables!, joinedShape(shape, batches)), inJoinedTable(shape, indices!, batches))];
+  },
+});
+
+/**
+ * Rows of `table` [rows, ...row] by `indices` [...]: the result is [...indices, ...row]. With `batches` leading axes that tables
+ * [...batch, rows, ...row] and indices [...batch, ...] share, each table has its own indices. Throws `ShapeError`.
+ */
+export function gather(table: Tensor, indices: Tensor, batches = 0): Tensor {
+  return batches === 0
+    ? applyOne(gatherOperator, [table, indices], null)
+    : applyOne(batchedGatherOperator, [table, indices], { batches });
 }
 
-const scatterRowsOperator = defineComposite<{ shape: Shape }>({
+const scatterRowsOperator = defineComposite<{ shape: Shape; batches: number }>({
   name: 'scatterRows',
-  infer([indices, rows], { shape }) {
+  infer([indices, rows], { shape, batches }) {
     expectIndices(indices!);
-    if (!sameShape(rows!.shape, [...indices!.shape, ...shape.slice(1)])) {
+    if (!sameShape(rows!.shape, pickedShape(shape, indices!.shape, batches))) {
       throw new ShapeError(`the rows do not fit a table of shape ${formatShape(shape)}`);
     }
     return [{ dtype: rows!.dtype, shape }];
   },
-  gradient: ({ inputs, outputGradients: [g] }) => [undefined, gather(g!, inputs[0]!)],
+  gradient: ({ inputs, attributes: { batches }, outputGradients: [g] }) => [
+    undefined,
+    gather(g!, inputs[0]!, batches),
+  ],
   kernels: {
-    onnx(builder, [indices, rows], { attributes: { shape }, inputs }) {
-      if (!builder.fused.has('ScatterND')) return undefined;
+    onnx(builder, [indices, rows], { attributes: { shape, batches }, inputs }) {
+      if (batches > 0 || !builder.fused.has('ScatterND')) return undefined;
       const zero = builder.scalar(0, inputs[1]!.dtype);
       const table = builder.emit('Expand', [zero, builder.shape(shape)])[0]!;
       const places = builder.cast(indices!, 'int64');
@@ -74,11 +103,15 @@ const scatterRowsOperator = defineComposite<{ shape: Shape }>({
         attributes: { reduction: { string: 'add' } },
       });
     },
-    stablehlo: (builder, [indices, rows], { attributes: { shape } }) => [
-      hlo.scatterRows(builder, indices!, rows!, builder.dims(shape)),
+    stablehlo: (builder, [indices, rows], { attributes: { shape, batches } }) => [
+      hlo.scatterRows(builder, indices!, rows!, builder.dims(shape), batches),
     ],
   },
-  expand([indices, rows], { shape }) {
+  expand([indices, rows], { shape, batches }) {
+    if (batches > 0) {
+      const places = inJoinedTable(shape, indices!, batches);
+      return [reshape(scatterRows(joinedShape(shape, batches), places, rows!), shape)];
+    }
     const count = multiplyDims(indices!.shape);
     const size = multiplyDims(shape.slice(1));
     const places = broadcastTo(reshape(indices!, [count, 1]), [count, size]);
@@ -87,78 +120,31 @@ const scatterRowsOperator = defineComposite<{ shape: Shape }>({
   },
 });
 
-/** A table of zeros to which each row [...indices, ...row] is added at its index: the transpose of `gather`. */
-export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
-  return applyOne(scatterRowsOperator, [indices, rows], { shape });
+/** Tables of zeros of this shape, to which each row [...indices, ...row] is added at its index: the transpose of `gather`. */
+export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor, batches = 0): Tensor {
+  return applyOne(scatterRowsOperator, [indices, rows], { shape, batches });
 }
 
-const gatherOfEachOperator = defineComposite<null>({
-  name: 'gatherOfEach',
-  infer([tables, indices]) {
-    expectIndices(indices!);
-    expectPairs(tables!.shape, indices!.shape);
-    return [{ dtype: tables!.dtype, shape: [...indices!.shape, ...tables!.shape.slice(2)] }];
-  },
-  gradient: ({ inputs, outputGradients: [g] }) => [
-    scatterRowsOfEach(inputs[0]!.shape, inputs[1]!, g!),
-    undefined,
-  ],
-  kernels: {
-    stablehlo: (builder, [tables, indices]) => [
-      hlo.takeRows(builder, builder.plain(tables!), builder.plain(indices!), 1),
-    ],
-  },
-  expand: ([tables, indices]) => [gather(joinedTables(tables!), inJoinedTables(tables!.shape, indices!))],
-});
-
-/** Batched gather: rows of tables [batch, rows, ...] by indices [batch, ...]: the result is [...indices, ...row]. */
-export function gatherOfEach(tables: Tensor, indices: Tensor): Tensor {
-  return applyOne(gatherOfEachOperator, [tables, indices], null);
-}
-
-const scatterRowsOfEachOperator = defineComposite<{ shape: Shape }>({
-  name: 'scatterRowsOfEach',
-  infer([indices, rows], { shape }) {
-    expectIndices(indices!);
-    expectPairs(shape, indices!.shape);
-    if (!sameShape(rows!.shape, [...indices!.shape, ...shape.slice(2)])) {
-      throw new ShapeError(`the rows do not fit tables of shape ${formatShape(shape)}`);
-    }
-    return [{ dtype: rows!.dtype, shape }];
-  },
-  gradient: ({ inputs, outputGradients: [g] }) => [undefined, gatherOfEach(g!, inputs[0]!)],
-  kernels: {
-    stablehlo: (builder, [indices, rows], { attributes: { shape } }) => [
-      hlo.scatterRows(builder, indices!, rows!, builder.dims(shape), 1),
-    ],
-  },
-  expand: ([indices, rows], { shape }) => {
-    const joined = [multiplyDims(shape.slice(0, 2)), ...shape.slice(2)];
-    return [reshape(scatterRows(joined, inJoinedTables(shape, indices!), rows!), shape)];
-  },
-});
-
-/** Batched scatter-add into tables of zeros: the transpose of `gatherOfEach`. */
-export function scatterRowsOfEach(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
-  return applyOne(scatterRowsOfEachOperator, [indices, rows], { shape });
-}
-
-function expectPairs(tables: Shape, indices: Shape): void {
-  if (tables.length < 2 || indices.length < 1 || tables[0] !== indices[0]) {
-    throw new ShapeError('expected tables [batch, rows, ...] and indices [batch, ...]');
+/** The shape of the rows that indices pick. Throws `ShapeError` where the leading `batches` axes differ. */
+function pickedShape(tables: Shape, indices: Shape, batches: number): Shape {
+  if (tables.length <= batches || !sameShape(tables.slice(0, batches), indices.slice(0, batches))) {
+    const batch = batches > 0 ? '...batch, ' : '';
+    throw new ShapeError(`expected a table [${batch}rows, ...] and indices [${batch}...]`);
   }
+  return [...indices, ...tables.slice(batches + 1)];
 }
 
-/** [batch, rows, ...] -> [batch * rows, ...] */
-function joinedTables(tables: Tensor): Tensor {
-  const [batch, rows, ...row] = tables.shape as [Dim, Dim, ...Dim[]];
-  return reshape(tables, [multiplyDims([batch, rows]), ...row]);
+/** [...batch, rows, ...row] -> [batch * rows, ...row] */
+function joinedShape(tables: Shape, batches: number): Shape {
+  return [multiplyDims(tables.slice(0, batches + 1)), ...tables.slice(batches + 1)];
 }
 
-/** Indices into tables of this shape as indices into the joined table. */
-function inJoinedTables([batch, rows]: Shape, indices: Tensor): Tensor {
-  const starts = multiply(iota(batch!), dimension(rows!));
-  return add(indices, reshape(cast(starts, indices.dtype), [batch!, ...indices.shape.slice(1).map(() => 1)]));
+/** Indices into tables of this shape as indices into the one table of `joinedShape`. */
+function inJoinedTable(tables: Shape, indices: Tensor, batches: number): Tensor {
+  const batch = indices.shape.slice(0, batches);
+  const starts = multiply(iota(multiplyDims(batch)), dimension(tables[batches]!));
+  const others = indices.shape.slice(batches).map(() => 1);
+  return add(indices, reshape(cast(starts, indices.dtype), [...batch, ...others]));
 }
 
 const gatherElementsOperator = definePrimitive<{ axis: number }>({

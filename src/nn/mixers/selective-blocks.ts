@@ -15,8 +15,8 @@ import {
   detach,
   equal,
   fill,
+  gather,
   gatherElements,
-  gatherOfEach,
   greater,
   iota,
   lastDocument,
@@ -160,7 +160,7 @@ function selectedBefore(
   const flat = (x: Tensor, width: number): Tensor => reshape(rowsOf(x), [batch, tokens, heads * width]);
   const row = heads * (keyDim + valueDim) + 1;
   const table = concat([flat(known.keys, keyDim), flat(known.values, valueDim), scores], -1);
-  const found = gatherOfEach(table, chosen.places);
+  const found = gather(table, chosen.places, 1);
   const isHeld = chosen.isHeld;
   /** Those of the blocks `from` to `to - 1`, as batches of their own. */
   const ofBlocks = (first: number, last: number): Tokens => {

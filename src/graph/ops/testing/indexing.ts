@@ -6,15 +6,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { spaced, uniform } from '../../testing/random.js';
 import { constant } from '../constant.js';
 import { add, multiply } from '../elementwise.js';
-import {
-  gather,
-  gatherElements,
-  gatherOfEach,
-  scatterElements,
-  scatterRows,
-  scatterRowsOfEach,
-  topK,
-} from '../indexing.js';
+import { gather, gatherElements, scatterElements, scatterRows, topK } from '../indexing.js';
 
 const int32 = (values: readonly number[], dims: readonly number[]): HostTensor => ({
   dtype: 'int32',
@@ -66,26 +58,10 @@ export const indexingCases: CaseTable = {
       build: (rows, values) => scatterRows([2], rows!, values!),
       expected: () => tabulate([2], (i) => 11 * i),
     },
-  ],
-  gatherOfEach: [
-    {
-      name: 'rows of two tables [4,3] by [2,2,2], one of them twice',
-      operands: [uniform(1, [2, 4, 3]), int64([3, 0, 3, 1, 0, 0, 2, 1], [2, 2, 2])],
-      build: (tables, rows) => gatherOfEach(tables!, rows!),
-      expected: (tables, rows) => tabulate([2, 2, 2, 3], (b, i, j, k) => tables!.at(b, rows!.at(b, i, j), k)),
-    },
-    {
-      name: 'an element of each of three tables [2] by int32 [3]',
-      operands: [uniform(1, [3, 2]), int32([1, 0, 1], [3])],
-      build: (tables, rows) => gatherOfEach(tables!, rows!),
-      expected: (tables, rows) => tabulate([3], (b) => tables!.at(b, rows!.at(b))),
-    },
-  ],
-  scatterRowsOfEach: [
     {
       name: 'rows [2,3,2] into two tables [4,2], two of them into one',
       operands: [int64([3, 0, 3, 1, 2, 2], [2, 3]), uniform(1, [2, 3, 2])],
-      build: (rows, values) => scatterRowsOfEach([2, 4, 2], rows!, values!),
+      build: (rows, values) => scatterRows([2, 4, 2], rows!, values!, 1),
       expected: (rows, values) =>
         tabulate([2, 4, 2], (b, i, k) =>
           [0, 1, 2].reduce((sum, n) => (rows!.at(b, n) === i ? sum + values!.at(b, n, k) : sum), 0),
@@ -94,8 +70,29 @@ export const indexingCases: CaseTable = {
     {
       name: 'a number into each of two tables [3]',
       operands: [int32([1, 2], [2]), uniform(1, [2])],
-      build: (rows, values) => scatterRowsOfEach([2, 3], rows!, values!),
+      build: (rows, values) => scatterRows([2, 3], rows!, values!, 1),
       expected: (rows, values) => tabulate([2, 3], (b, i) => (rows!.at(b) === i ? values!.at(b) : 0)),
+    },
+  ],
+  batchedGather: [
+    {
+      name: 'rows of two tables [4,3] by [2,2,2], one of them twice',
+      operands: [uniform(1, [2, 4, 3]), int64([3, 0, 3, 1, 0, 0, 2, 1], [2, 2, 2])],
+      build: (tables, rows) => gather(tables!, rows!, 1),
+      expected: (tables, rows) => tabulate([2, 2, 2, 3], (b, i, j, k) => tables!.at(b, rows!.at(b, i, j), k)),
+    },
+    {
+      name: 'an element of each of three tables [2] by int32 [3]',
+      operands: [uniform(1, [3, 2]), int32([1, 0, 1], [3])],
+      build: (tables, rows) => gather(tables!, rows!, 1),
+      expected: (tables, rows) => tabulate([3], (b) => tables!.at(b, rows!.at(b))),
+    },
+    {
+      name: 'rows of tables [2,2,3,2] by [2,2,1]',
+      operands: [uniform(1, [2, 2, 3, 2]), int64([2, 0, 1, 2], [2, 2, 1])],
+      build: (tables, rows) => gather(tables!, rows!, 2),
+      expected: (tables, rows) =>
+        tabulate([2, 2, 1, 2], (a, b, i, k) => tables!.at(a, b, rows!.at(a, b, i), k)),
     },
   ],
   gatherElements: [
