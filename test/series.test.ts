@@ -115,6 +115,37 @@ test('a table is learned, forecast, and gone on from', async () => {
   expect(resumed.stderr).toMatch(/done: validation quantile loss/);
 });
 
+test('a run that only makes forecasts of held-out rows worse leaves the model as it began, and says so', async () => {
+  // The rows to learn from rise, and those that are held out fall.
+  const rows = Array.from({ length: 200 }, (_, i) => Math.min(i, 319 - i) + Math.sin(i));
+  writeFileSync(at('turn.csv'), `load\n${rows.join('\n')}\n`);
+  const told = (of: string, ...flags: string[]) =>
+    train(
+      at('turn.csv'),
+      '--target',
+      'load',
+      '--out',
+      at(of),
+      '--validation',
+      '0.2',
+      '--evaluate-every',
+      '8',
+      ...flags,
+    );
+  const { stderr } = await told('begun');
+  const losses = [...stderr.matchAll(/validation quantile loss ([\d.]+) \(/g)].map(([, loss]) => loss);
+  expect(stderr).toMatch(/note +no step made the validation loss smaller: the model is left as it began\n/);
+  expect(stderr).toContain(
+    `done: validation quantile loss ${losses[0]} after step 0, the best of the run, model in`,
+  );
+  const { stderr: other } = await told('last', '--keep', 'last');
+  expect(other).toContain(`done: validation quantile loss ${losses.at(-1)}, model in`);
+  const { stdout } = await heddle(['compare', at('begun'), at('last')]);
+  const [begun, last] = stdout.trim().split('\n').slice(1);
+  expect(begun).toMatch(new RegExp(`begun .* 0 +${losses[0]} `));
+  expect(last).toMatch(new RegExp(`last .* 120 +${losses.at(-1)} `));
+});
+
 test('a column that is always the same is told, and refused as a target', async () => {
   const rows = Array.from({ length: 80 }, (_, i) => `${Math.sin(i)},7`);
   writeFileSync(at('constant.csv'), `load,volts\n${rows.join('\n')}\n`);

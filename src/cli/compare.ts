@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { parseJson } from '../checkpoint/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { checkpointFolder, countParameters, type Model, parametersOf, readModel } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
@@ -81,13 +82,12 @@ function shown(
   return quality === 'loss' ? loss.toFixed(4) : `${(100 * measures!.accuracy!).toFixed(1)} %`;
 }
 
-/** An evaluation of the log, if the line is one; a killed run may leave an incomplete line. */
-function evaluationOf(line: string): z.output<typeof evaluationLine> | undefined {
-  try {
-    return evaluationLine.safeParse(JSON.parse(line)).data;
-  } catch {
-    return undefined;
-  }
+/** A checkpoint, and the step of its weights, if that is an earlier one. */
+const savedLine = z.object({ event: z.literal('saved'), of: z.number().optional() });
+
+/** The events of a kind in the lines of a log; a killed run may leave an incomplete line. */
+function eventsOf<T>(lines: readonly string[], schema: z.ZodType<T>): T[] {
+  return lines.flatMap((line) => schema.safeParse(parseJson(line)).data ?? []);
 }
 
 async function summary(folder: string): Promise<RunSummary> {
@@ -95,9 +95,11 @@ async function summary(folder: string): Promise<RunSummary> {
   const text = await readFile(path, 'utf8').catch((error: Error) => {
     throw new CheckpointError(`${folder} is no training run: ${path} cannot be read`, { cause: error });
   });
-  const evaluations = text.split('\n').flatMap((line) => evaluationOf(line) ?? []);
-  const last = evaluations.at(-1);
-  if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
+  const lines = text.split('\n');
+  const evaluations = eventsOf(lines, evaluationLine);
+  const of = eventsOf(lines, savedLine).at(-1)?.of;
+  const ofWeights = evaluations.filter(({ step }) => step === (of ?? step)).at(-1);
+  if (!ofWeights) throw new CheckpointError(`${path} has no evaluation yet`);
   const model = await readModel(checkpointFolder(folder));
-  return { name: basename(folder), model, evaluation: last };
+  return { name: basename(folder), model, evaluation: ofWeights };
 }

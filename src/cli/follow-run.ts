@@ -2,7 +2,14 @@
 import { join } from 'node:path';
 import { type Device, openDevice } from '../engine/index.js';
 import { CHECKPOINT, countParameters, type Model, parametersOf } from '../models/index.js';
-import { checkRun, type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
+import {
+  checkRun,
+  type Evaluation,
+  type StepEvaluation,
+  type TrainingEvent,
+  type TrainingInput,
+  train,
+} from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
 import { abortedByPerson, endSoon } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
@@ -65,7 +72,11 @@ export async function followRun(
     say(`done: process ${number} has trained along, and process 0 has written the ${wording.made}`);
     return true;
   }
-  say(`done: ${wording.result(progress.last!)}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
+  const { best = progress.last! } = result;
+  const of = best.step < result.step ? ` after step ${best.step}, the best of the run` : '';
+  if (of && best.step === 0)
+    say('note        no step made the validation loss smaller: the model is left as it began');
+  say(`done: ${wording.result(best)}${of}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
   say(`next:  ${wording.next}`);
   return true;
 }
@@ -96,7 +107,7 @@ class Progress {
   private readonly tokensPerStep: number;
   private lastLine = 0;
   /** The last evaluation. */
-  last: Evaluation | undefined;
+  last: StepEvaluation | undefined;
 
   constructor(
     private readonly settings: TrainingInput['settings'],

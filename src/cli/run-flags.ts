@@ -10,6 +10,8 @@ import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js
 import { reasonOf } from '../platform/unreadable.js';
 import {
   ADAMW_DEFAULTS,
+  KEEPS,
+  type Keep,
   MUON_DEFAULTS,
   parsePhases,
   stepsOf,
@@ -34,6 +36,7 @@ export interface RunFlags {
   learningRate?: number;
   optimizer: 'adamw' | 'muon';
   average?: number;
+  keep?: Keep;
   rate?: Record<string, number>;
   phases?: TrainingPhase[];
   warmup: number;
@@ -91,6 +94,14 @@ export function averageOption(): Option {
     '--average <decay>',
     'evaluate and save an average of the weights over the steps, with this decay, as in 0.999',
   ).argParser(number);
+}
+
+/** `--keep`: which weights the run leaves. */
+export function keepOption(): Option {
+  return new Option(
+    '--keep <which>',
+    'the weights that the run leaves: of the last step, or of the evaluation with the best validation loss, the start included (default: best for forecasters, otherwise last)',
+  ).choices(KEEPS);
 }
 
 /** The options of the device. */
@@ -220,6 +231,7 @@ export function settingsOf(flags: RunFlags, sequence: number, defaultRate: numbe
     evaluateEvery: flags.evaluateEvery,
     saveEvery: flags.saveEvery,
     ...(flags.rate && { rates: flags.rate }),
+    ...(flags.keep && { keep: flags.keep }),
     ...(flags.phases && { phases: flags.phases }),
     ...(flags.precision?.layers && { precisions: flags.precision.layers }),
   };

@@ -27,6 +27,7 @@ import {
   addDeviceFlags,
   averageOption,
   deviceOptionsOf,
+  keepOption,
   optimizerOption,
   phasesOption,
   type RunFlags,
@@ -87,6 +88,7 @@ export function configure(command: Command): void {
     .addOption(phasesOption())
     .addOption(optimizerOption())
     .addOption(averageOption())
+    .addOption(keepOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of the weights and of the examples', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

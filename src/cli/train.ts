@@ -57,6 +57,7 @@ import {
   addGroupFlags,
   averageOption,
   deviceOptionsOf,
+  keepOption,
   optimizerOption,
   phasesOption,
   type RunFlags,
@@ -196,6 +197,7 @@ export function configure(command: Command): void {
     .addOption(phasesOption())
     .addOption(optimizerOption())
     .addOption(averageOption())
+    .addOption(keepOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

@@ -190,7 +190,7 @@ async function trained({
       const learned = new AbortController();
       const set = { ...trial.set, ...stage.set };
       const model = siblingModel({ reads: tested.reads, sequence }, design, trial.size, set);
-      const { step } = await train({
+      const { step, best } = await train({
         model,
         data,
         settings: {
@@ -214,6 +214,7 @@ async function trained({
           if (until !== undefined && (event.measures?.accuracy ?? 0) >= until) learned.abort();
         },
       });
+      last = best ?? last;
       from = join(run, CHECKPOINT);
       tokens += step * batch * sequence;
     }

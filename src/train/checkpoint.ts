@@ -1,6 +1,6 @@
 /**
  * Checkpoints of training runs: the folder of a model or an adapter, with the optimizer's moments (`optimizer.safetensors`; where the model's
- * weights are averages over steps, the present ones too) and the progress (`training.json`).
+ * weights are averages over steps, the present ones too; where they are those of an earlier step, those of the last step) and the progress (`training.json`).
  */
 import { z } from 'zod';
 import { join, openFile, readFolder, readText, sha256 } from '#platform';
@@ -32,6 +32,7 @@ import type { ParameterSpec } from '../nn/index.js';
 import { reasonOf } from '../platform/unreadable.js';
 import { TEMPLATE_FILE } from '../text/index.js';
 import type { TrainingData } from './data.js';
+import type { StepEvaluation } from './evaluate.js';
 import type { TrainingInput } from './input.js';
 import { statesBeside, trainableOf } from './program.js';
 
@@ -43,13 +44,36 @@ const PROGRESS = 'training.json';
 /** The inputs of a run that determine its final weights, by a readable name. */
 export type RunIdentity = Readonly<Record<string, string | number>>;
 
+const step = z.number().int().nonnegative();
+
 const progressSchema = z.strictObject({
-  step: z.number().int().nonnegative(),
+  step,
   run: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** The evaluation of the model's weights, where a run keeps the best ones. */
+  best: z
+    .strictObject({
+      step,
+      loss: z.number(),
+      perplexity: z.number().exactOptional(),
+      tokens: z.number(),
+      measures: z.record(z.string(), z.number()).exactOptional(),
+    })
+    .optional(),
 });
 
 /** The contents of training.json. */
 export type Progress = z.output<typeof progressSchema>;
+
+/** The best evaluation of a phase so far, and the trained weights that it is of. */
+export interface Best {
+  readonly evaluation: StepEvaluation;
+  readonly weights: ReadonlyMap<string, HostTensor>;
+}
+
+/** The name of a weight of the last step, where the model has an earlier one. */
+function lastValue(name: string): string {
+  return `last/${name}`;
+}
 
 /**
  * The inputs that a resumed run must have in common with the original one. The number of steps may differ, so that a run can be continued for
@@ -65,6 +89,7 @@ export async function identityOf(input: TrainingInput, data: TrainingData): Prom
     rates,
     phases,
     precisions,
+    keep: ____,
     ...decisive
   } = settings;
   return {
@@ -132,7 +157,7 @@ async function pathsOfWeights(folder: string): Promise<ReadonlySet<string>> {
 
 /**
  * Writes a checkpoint atomically: only the adapter if one is trained, otherwise the model in the format of its original folder, with tokenizer
- * and other files. `parameters` are those of the phase, which have moments.
+ * and other files. `parameters` are those of the phase, which have moments. The model has the weights of `best`, if there are any.
  */
 export async function writeCheckpoint(
   input: TrainingInput,
@@ -140,18 +165,26 @@ export async function writeCheckpoint(
   parameters: readonly ParameterSpec[],
   values: ReadonlyMap<string, HostTensor>,
   memory: readonly StateSpec[],
-  progress: Progress,
+  { step, run }: Pick<Progress, 'step' | 'run'>,
+  best?: Best,
 ): Promise<void> {
   const { from, lora, tokenizer, chatTemplate, settings } = input;
-  const weights = new Map(trainableOf(model).map(({ name }) => [name, values.get(name)!]));
-  const beside = parameters.flatMap((spec) =>
-    statesBeside(spec, model, settings.optimizer).map((key) => ({
+  const earlier = best && best.evaluation.step < step ? best.weights : undefined;
+  const weights = new Map(
+    trainableOf(model).map(({ name }) => [name, earlier?.get(name) ?? values.get(name)!]),
+  );
+  const beside = parameters.flatMap((spec) => {
+    const { name, shape } = spec;
+    const states = statesBeside(spec, model, settings.optimizer).map((key) => [key, key] as const);
+    const all = earlier ? [...states, [lastValue(name), name] as const] : states;
+    return all.map(([key, of]) => ({
       name: key,
       dtype: 'F32' as const,
-      shape: spec.shape,
-      data: values.get(key)!.data as Float32Array,
-    })),
-  );
+      shape,
+      data: values.get(of)!.data as Float32Array,
+    }));
+  });
+  const progress: Progress = { step, run, ...(best && { best: best.evaluation }) };
   await writeFolderAtomic(join(input.folder, CHECKPOINT), async (temporary) => {
     if (lora && from !== undefined) {
       await writeAdapter(temporary, { model, weights }, lora, from);
@@ -178,6 +211,8 @@ export interface Saved {
   step: number;
   /** Parameters, the states beside those trained by the last step, and carried states. */
   values: Map<string, HostTensor>;
+  /** The weights of the model, if the run kept the best ones. */
+  best?: Best;
 }
 
 /**
@@ -212,20 +247,30 @@ export async function readCheckpoint(
   for (const { name } of trainableOf(model)) {
     if (!values.has(name)) throw new CheckpointError(`${folder} lacks ${name}: train anew without --resume`);
   }
-  const { step } = progress.data;
+  const { step, best: evaluation } = progress.data;
+  const trained = trainedAt(step);
+  // A state that begins with these values frees them later.
+  const weights = new Map(
+    trained.map(({ name, shape }) => [
+      name,
+      float32((values.get(name)!.data as Float32Array).slice(), shape),
+    ]),
+  );
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
-    for (const spec of trainedAt(step)) {
+    for (const spec of trained) {
       for (const key of statesBeside(spec, model, input.settings.optimizer)) {
         values.set(key, float32(await file.readFloat32(key), spec.shape));
       }
+      if (evaluation && evaluation.step < step)
+        values.set(spec.name, float32(await file.readFloat32(lastValue(spec.name)), spec.shape));
     }
   } finally {
     await file.close();
   }
   const isCarried = (await readFolder(folder)).some(({ name }) => name === CARRIED);
   if (isCarried) await readCarried(join(folder, CARRIED), values);
-  return { step, values };
+  return { step, values, ...(evaluation && { best: { evaluation, weights } }) };
 }
 
 async function readCarried(path: string, values: Map<string, HostTensor>): Promise<void> {

@@ -8,7 +8,7 @@ import { ConfigError } from '../errors.js';
 import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
 import type { Model } from '../models/index.js';
 import type { ParameterRegistry, StateTensors } from '../nn/index.js';
-import type { TrainingSettings } from './settings.js';
+import type { Keep, TrainingSettings } from './settings.js';
 
 /** An input of the loss, for one example: tokens int64 [sequence + 1], or pixels float32 [height, width, channels]. */
 export interface ExampleInput {
@@ -69,6 +69,8 @@ export interface TrainingData {
   readonly validation: FiniteExamples;
   /** Initial values of parameters of a new model, by name, instead of random ones. */
   initial?(): ReadonlyMap<string, Float32Array>;
+  /** The weights that a run leaves, unless its settings say it; by default those of the last step. */
+  readonly keep?: Keep;
   /** What must be equal in a resumed run, by a readable name: for example digests of the data. */
   readonly identity: Readonly<Record<string, string | number>>;
 }

@@ -24,6 +24,11 @@ export interface Evaluation {
   measures?: Record<string, number>;
 }
 
+/** The evaluation of the weights after `step` steps. */
+export interface StepEvaluation extends Evaluation {
+  step: number;
+}
+
 /**
  * Runs a program of `evaluationProgram` over the first `limit` examples, `batch` at a time; with a memory only in full batches. `ofTokens` says
  * whether the losses are of tokens, which alone have a perplexity.

@@ -16,7 +16,7 @@ export {
 } from './data.js';
 export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments } from './documents.js';
 export { initialWeights, stepsPerRunOn } from './equipment.js';
-export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
+export { type Evaluation, evaluateExamples, evaluateModel, type StepEvaluation } from './evaluate.js';
 export type { TeacherInput } from './input.js';
 export { ADAMW_DEFAULTS, type AdamWConfig, MUON_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } from './pairs.js';
@@ -32,6 +32,8 @@ export {
 export {
   defaultSequence,
   FINE_TUNING_RATES,
+  KEEPS,
+  type Keep,
   TRAINING_DEFAULTS,
   type TrainingSettings,
 } from './settings.js';

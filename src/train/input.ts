@@ -3,7 +3,7 @@ import type { Device, Weight } from '../engine/index.js';
 import type { LoraConfig, Model } from '../models/index.js';
 import type { Tokenizer } from '../text/index.js';
 import type { DataSource } from './data.js';
-import type { Evaluation } from './evaluate.js';
+import type { StepEvaluation } from './evaluate.js';
 import type { TrainingSettings } from './settings.js';
 
 /** An event of a run, which is a line of `metrics.jsonl`. */
@@ -17,9 +17,10 @@ export type TrainingEvent =
       learningRate: number;
       tokensPerSecond: number;
     }
-  | ({ event: 'evaluation'; step: number } & Evaluation)
+  | ({ event: 'evaluation' } & StepEvaluation)
   | ({ event: 'sample'; step: number } & Sample)
-  | { event: 'saved'; step: number };
+  /** `of` is the step that has the weights of the checkpoint, if that is an earlier one. */
+  | { event: 'saved'; step: number; of?: number };
 
 /** A sample of generated text. */
 export interface Sample {
@@ -66,6 +67,8 @@ export interface TrainingResult {
   /** The number of steps, which is smaller after an interruption. */
   step: number;
   completed: boolean;
-  /** Of the last evaluation, for a model of text. */
+  /** Of the weights that the run leaves, for a model of text. */
   perplexity: number | undefined;
+  /** The evaluation of the weights that the run leaves, with its step, where it keeps the best ones. */
+  best?: StepEvaluation;
 }

@@ -5,7 +5,15 @@ import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 import { parsePhases, stepsOf, type TrainingPhase } from './phases.js';
 
-/** The settings of a run. A resumed run must have the same settings, except for the number of steps. */
+/** Which weights a run leaves. */
+export const KEEPS = ['last', 'best'] as const;
+/** One of them. */
+export type Keep = (typeof KEEPS)[number];
+
+/**
+ * The settings of a run. A resumed run must have the same settings, except for the number of steps, how often it evaluates and saves, and which weights it
+ * leaves.
+ */
 export interface TrainingSettings {
   steps: number;
   /** Sequences in a batch. */
@@ -31,6 +39,12 @@ export interface TrainingSettings {
    * in the device's precision.
    */
   precisions?: Readonly<Record<string, Precision>>;
+  /**
+   * The weights that the run leaves: those of its last step, or those of the evaluation with the least loss, the one before the first step included. Losses of one
+   * phase are not comparable with those of another, so that in a run in phases only the evaluations of the last phase count. By default what the data say
+   * (`TrainingData.keep`).
+   */
+  keep?: Keep;
   /** The phases of the run, whose steps add up to `steps`. */
   phases?: readonly TrainingPhase[];
 }
@@ -81,7 +95,9 @@ export function checkSettings(settings: TrainingSettings): void {
     throw new ConfigError(`muonMomentum is ${muonMomentum}: expected 0 or more, and less than 1`);
   if (averageDecay !== undefined && !(averageDecay > 0 && averageDecay < 1))
     throw new ConfigError(`averageDecay is ${averageDecay}: expected more than 0, and less than 1`);
-  const { phases } = settings;
+  const { keep, phases } = settings;
+  if (keep !== undefined && !KEEPS.includes(keep))
+    throw new ConfigError(`keep is ${keep}: expected ${KEEPS.join(' or ')}`);
   if (phases) {
     parsePhases(phases, 'settings.phases');
     if (stepsOf(phases) !== settings.steps)

@@ -27,6 +27,7 @@ import {
   writeModel,
 } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
+import { Random } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
@@ -56,6 +57,12 @@ beforeEach(() => {
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
 const at = (name: string): string => join(here, name);
+
+/** The tokens of the text in another order: their frequencies are learned from the text, and then its order, which makes the loss of these larger. */
+const shuffledTokens = Int32Array.from(
+  new Random(1).permutation(validationTokens.length),
+  (place) => validationTokens[place]!,
+);
 
 /** The text in pieces of several lengths. */
 const tinyDocuments = [40, 7, 90, 23, 5].map((length, i) => trainingTokens.slice(i * 50, i * 50 + length));
@@ -240,6 +247,19 @@ describe('the same bytes', () => {
         },
       },
     ],
+    ['the best weights', { validation: shuffledTokens, settings: { keep: 'best', learningRate: 5e-2 } }],
+    [
+      'the best weights of the last phase',
+      {
+        validation: shuffledTokens,
+        settings: {
+          keep: 'best',
+          learningRate: 5e-2,
+          optimizer: { ...ADAMW_DEFAULTS, averageDecay: 0.5 },
+          phases: [{ steps: 8, sequence: 6 }, { steps: 16 }],
+        },
+      },
+    ],
   ];
   for (const [name, options] of cases) {
     test(`whether interrupted or not: ${name}`, async () => {
@@ -290,6 +310,50 @@ describe('the same bytes', () => {
       const beyond = { settings: { ...settings, optimizer: { ...optimizer, averageDecay } } };
       await expect(train(tinyInput(at('beyond'), beyond))).rejects.toThrow(ConfigError);
     }
+  });
+
+  test('the weights of the best evaluation are left, with those of the last step beside them', async () => {
+    const options = { validation: shuffledTokens, settings: { learningRate: 5e-2 } };
+    const last = await train(tinyInput(at('last'), options));
+    const kept = { ...options, settings: { ...options.settings, keep: 'best' as const } };
+    const result = await train(tinyInput(at('best'), kept));
+    const lossesOf = (name: string) =>
+      metrics(at(name)).flatMap((each) => (each.event === 'evaluation' ? [[each.step, each.loss]] : []));
+    expect(lossesOf('best')).toEqual(lossesOf('last'));
+    const [step, loss] = lossesOf('best').reduce((a, b) => (b[1]! < a[1]! ? b : a));
+    expect([0, 24]).not.toContain(step);
+    expect(result).toMatchObject({ step: 24, completed: true, best: { step, loss } });
+    expect(result.perplexity).toBe(result.best!.perplexity);
+    expect(last.best).toBeUndefined();
+    expect(metrics(at('best')).at(-1)).toMatchObject({ event: 'saved', step: 24, of: step });
+    const evaluated = async (name: string) => {
+      const { model, settings, device } = tinyInput(at(name));
+      const weights = await readWeights(join(at(name), 'checkpoint'), model);
+      return (await evaluateModel(model, weights, shuffledTokens, settings.sequence, device)).loss;
+    };
+    expect(await evaluated('best')).toBeCloseTo(loss!, 5);
+    expect(await evaluated('last')).toBeGreaterThan(loss!);
+    // A complete run that is resumed to keep the last ones has them.
+    await train(
+      tinyInput(at('best'), { ...options, settings: { ...options.settings, steps: 25 }, resume: true }),
+    );
+    await train(
+      tinyInput(at('last'), { ...options, settings: { ...options.settings, steps: 25 }, resume: true }),
+    );
+    expect(digests(at('best'))).toEqual(digests(at('last')));
+  });
+
+  test('a run that only makes the held-out loss larger leaves the model as it began', async () => {
+    const rare = new Int32Array(40).fill(trainingTokens.reduce((a, b) => Math.max(a, b)));
+    const settings = { keep: 'best' as const, steps: 8, optimizer: { ...ADAMW_DEFAULTS, weightDecay: 0 } };
+    const training = trainingTokens.filter((token) => token !== rare[0]);
+    const { best, perplexity } = await train(tinyInput(at('run'), { training, validation: rare, settings }));
+    expect(best!.step).toBe(0);
+    expect(perplexity).toBe(best!.perplexity);
+    const { model } = tinyInput(at('run'));
+    const weights = await readWeights(join(at('run'), 'checkpoint'), model);
+    for (const [name, { data }] of initialWeights(parametersOf(model), tinySettings.seed))
+      expect(weights.get(name)!.data, name).toEqual(data);
   });
 
   test('a phase leaves what it freezes, and phases of other lengths than runs of the program have all their steps', async () => {

@@ -9,7 +9,7 @@ import { ConfigError, DivergenceError, StorageError, TrainingError } from '../er
 import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights, withLora } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
 import { reasonOf } from '../platform/unreadable.js';
-import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { type Best, identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
 import {
   type Equipment,
@@ -116,6 +116,8 @@ class Run {
     private readonly data: readonly TrainingData[],
     private equipment: Equipment,
     private step: number,
+    /** The best evaluation of the phase, if the run keeps its weights. */
+    private best: Best | undefined,
     /** Lets other processes write the folder. */
     readonly unlock: () => Promise<void>,
   ) {
@@ -146,14 +148,15 @@ class Run {
       const identity = await identityOf(input, data[0]!);
       const trainedAt = (step: number): ParameterSpec[] =>
         trained[phases.indexOf(phaseBefore(phases, step))]!;
-      const { step, values } = initial
+      const { step, values, best } = initial
         ? { step: 0, values: initial }
         : await readCheckpoint(input, model, trainedAt, identity);
       await expectSameRun(input, identity, step);
       const phase = phaseAfter(phases, step);
       const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
       if (writesFiles(input)) await trimMetrics(join(folder, METRICS), step);
-      return new Run(subject, identity, phases, data, equipment, step, unlock);
+      const isOfPhase = keepsBest(input, data) && phase === phaseBefore(phases, step);
+      return new Run(subject, identity, phases, data, equipment, step, isOfPhase ? best : undefined, unlock);
     } catch (error) {
       await unlock();
       throw error;
@@ -168,6 +171,12 @@ class Run {
     await this.close();
     this.equipment = await equip(this.subject, phase, data, values, this.step);
     this.isClosed = false;
+    this.best = undefined;
+    if (this.keepsBest) await this.evaluate();
+  }
+
+  private get keepsBest(): boolean {
+    return keepsBest(this.input, this.data);
   }
 
   async close(): Promise<void> {
@@ -182,7 +191,8 @@ class Run {
   async loop(): Promise<TrainingResult> {
     const { settings } = this.input;
     // A resumed run that was complete already is evaluated again.
-    if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
+    const isUnknown = this.keepsBest && !this.best;
+    if (this.step === 0 || this.step >= settings.steps || isUnknown) await this.evaluate();
     const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
     const asked: Asked[] = [];
     let next = this.step;
@@ -214,7 +224,13 @@ class Run {
       await nextTurn();
     }
     if (this.savedStep !== this.step) await this.save();
-    return { step: this.step, completed: this.step >= settings.steps, perplexity: this.perplexity };
+    const best = this.best?.evaluation;
+    return {
+      step: this.step,
+      completed: this.step >= settings.steps,
+      perplexity: best ? best.perplexity : this.perplexity,
+      ...(best && { best }),
+    };
   }
 
   /**
@@ -310,10 +326,13 @@ class Run {
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
     await this.report({ event: 'evaluation', step: this.step, ...result });
+    const { parameters, frozen } = this.equipment;
+    const read = () => this.together(state.read(parameters.map(({ name }) => name)));
+    if (this.keepsBest && !(this.best && this.best.evaluation.loss <= result.loss))
+      this.best = { evaluation: { step: this.step, ...result }, weights: await read() };
     const { sample } = this.input;
     if (!sample) return;
-    const { parameters, frozen } = this.equipment;
-    const trained = await this.together(state.read(parameters.map(({ name }) => name)));
+    const trained = await read();
     if (!writesFiles(this.input)) return;
     const written = await sample(this.subject.model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
@@ -328,9 +347,10 @@ class Run {
     }
     const progress = { step: this.step, run: this.identity };
     if (writesFiles(this.input))
-      await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress);
+      await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress, this.best);
     this.savedStep = this.step;
-    await this.report({ event: 'saved', step: this.step });
+    const of = this.best?.evaluation.step ?? this.step;
+    await this.report({ event: 'saved', step: this.step, ...(of < this.step && { of }) });
   }
 
   private diverged(what: string, step: number): DivergenceError {
@@ -350,6 +370,11 @@ class Run {
       throw new StorageError(`${this.metrics} cannot be written: ${reasonOf(error)}`, { cause: error });
     });
   }
+}
+
+/** Whether a run leaves the weights of its best evaluation. */
+function keepsBest({ settings }: TrainingInput, [data]: readonly TrainingData[]): boolean {
+  return (settings.keep ?? data!.keep) === 'best';
 }
 
 /** Of several processes that compute together, the first writes the run's files. */
