@@ -1,8 +1,14 @@
 /** Cases of sizes at which the GPU computes in another way than for the operators' small ones: cuDNN's attention, many chunks, and kernels of our own. */
 import { int64 } from '../../src/engine/index.js';
-import { type AttentionOptions, attention, selectiveScan } from '../../src/graph/index.js';
+import {
+  type AttentionOptions,
+  attention,
+  type RecurrenceInputs,
+  selectiveScan,
+  type Tensor,
+} from '../../src/graph/index.js';
 import { linearRecurrence } from '../../src/graph/ops/recurrence.js';
-import { type Options, recurrenceOperands } from '../../src/graph/ops/testing/recurrence.js';
+import { eraseOperands, type Options, recurrenceOperands } from '../../src/graph/ops/testing/recurrence.js';
 import { SCAN_OPERANDS, scanOperands } from '../../src/graph/ops/testing/selective-scan.js';
 import type { OperatorCase } from '../../src/graph/testing/operator-case.js';
 import { uniform } from '../../src/graph/testing/random.js';
@@ -53,6 +59,32 @@ function chunked(name: string, tokens: number, options: Options): ComparedCase {
   };
 }
 
+/** Heads of sizes for which there are kernels, over several chunks. */
+function inKernels(name: string, options: Options, erases?: 'own key' | 'key'): ComparedCase {
+  const heads = { query: 2, key: 2, value: 2 };
+  const sizes = { heads, keySize: 32, valueSize: 64 };
+  const shape = [3, 150] as const;
+  // With the delta rule keys have length 1, which keeps the state bounded.
+  const { beta, ...others } = recurrenceOperands(sizes, shape, { ...options, delta: true });
+  const operands = { ...others, ...(options.delta && { beta: beta! }) };
+  const names = Object.keys(operands);
+  const { find: own, remove: other } = eraseOperands(sizes, shape);
+  const erased = erases ? (erases === 'key' ? [own] : [own, other]) : [];
+  return {
+    name: `kernels: ${name}`,
+    operands: [...Object.values(operands), ...erased],
+    build(...given) {
+      const named = Object.fromEntries(
+        names.map((key, i) => [key, given[i]!]),
+      ) as unknown as RecurrenceInputs;
+      const [find, remove] = given.slice(names.length) as [Tensor?, Tensor?];
+      const erase = find && { find, remove: erases === 'key' ? named.key : remove! };
+      const { output, state } = linearRecurrence({ ...named, ...(erase && { erase }) }, heads);
+      return [output, state];
+    },
+  };
+}
+
 function scanned(size: number): ComparedCase {
   const operands = scanOperands({ width: 128, size }, 3, 37);
   return {
@@ -75,6 +107,11 @@ export const largeCases: Readonly<Record<string, readonly ComparedCase[]>> = {
   linearRecurrence: [
     chunked('a decay for each head', 300, { gating: 'head', withState: true }),
     chunked('the delta rule', 130, { gating: 'head', withState: true, delta: true }),
+    inKernels('a decay for each head', { gating: 'head', withState: true }),
+    inKernels('the delta rule, a decay for each head', { gating: 'head', withState: true, delta: true }),
+    inKernels('the delta rule, a decay for each key', { gating: 'row', withState: true, delta: true }),
+    inKernels('an erase under keys of its own', { gating: 'row', withState: true }, 'own key'),
+    inKernels('an erase under the key', { gating: 'row', withState: true }, 'key'),
   ],
   selectiveScan: [scanned(16), scanned(64)],
 };

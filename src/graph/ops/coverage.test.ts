@@ -8,6 +8,7 @@ const ELSEWHERE = ['input', 'detach', 'loop'];
 /** What is nothing but another operator's gradient, and is proved as that. */
 const GRADIENTS = [
   'selectiveScanGradient',
+  'linearRecurrenceGradient',
   'crossEntropyGradient',
   'rmsNormGradient',
   'rmsNormWeightGradient',

@@ -17,17 +17,23 @@
  */
 
 import { ShapeError } from '../../errors.js';
+import { gradientInside } from '../gradient.js';
+import type { StableHloBuilder } from '../lower/stablehlo/builder.js';
 import { recurrenceStep } from '../lower/stablehlo/recurrence.js';
+import { recurrenceByKernels, recurrenceGradientByKernels } from '../lower/stablehlo/triton/recurrence.js';
+import type { Plain, Value } from '../lower/stablehlo/value.js';
 import { recurrenceInWasm } from '../lower/wasm/layers.js';
 import { type Dim, divideDim, multiplyDims, sameShape } from '../shape.js';
 import {
   apply,
   defineComposite,
   expansionIsUsed,
+  expansionOf,
   type Node,
   type Tensor,
   type TensorType,
 } from '../tensor.js';
+import { zeros } from './constant.js';
 import { recurrenceInChunks } from './recurrence-chunks.js';
 
 /** The numbers of heads of queries, keys and values: the first two divide the last. */
@@ -37,8 +43,11 @@ export interface Heads {
   readonly value: number;
 }
 
-/** The index of the operand `documents`; kernels do not support it, so the expansion is used. */
+/** The index of the operand `documents`; only the kernels of StableHLO support it, elsewhere the expansion is used. */
 const DOCUMENTS = 8;
+
+/** The index of the result that only the gradient uses: what each step writes, where kernels compute it. */
+const WRITTEN = 2;
 
 const recurrenceOperator = defineComposite<{ heads: Heads }>({
   name: 'linearRecurrence',
@@ -76,9 +85,19 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
     return [
       { dtype: 'float32', shape: [batch, sequence, multiplyDims([heads.value, valueSize])] },
       { dtype: 'float32', shape: stateShape },
+      { dtype: 'float32', shape: value!.shape },
     ];
   },
-  expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
+  // The gradient of the expansion goes through its own values, so that it leaves nothing.
+  expand: (operands, { heads }) => [...recurrenceInChunks(operands, heads), zeros(operands[2]!.shape)],
+  gradient({ inputs, outputs, attributes: { heads }, outputGradients, needs }) {
+    const seeds = outputGradients.slice(0, WRITTEN);
+    // An operand that is given twice gets one gradient, for both its uses.
+    const first = inputs.map((operand, i) => needs(i) && inputs.indexOf(operand) === i);
+    const wanted = first.flatMap((isFirst, i) => (isFirst ? [i] : []));
+    const parts = [...apply(gradientOperator, [...inputs, ...outputs, ...seeds], { heads, wanted })];
+    return first.map((isFirst) => (isFirst ? parts.shift() : undefined));
+  },
   kernels: {
     onnx(builder, [query, key, value, gate, state, beta, find, , documents], node) {
       // The operator divides by the state's size and crashes the process if it is 0.
@@ -88,7 +107,7 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
         documents ||
         isEmpty ||
         !builder.fused.has('LinearAttention') ||
-        expansionIsUsed(node as Node, builder.used)
+        isDifferentiated(node, builder.used)
       )
         return undefined;
       return builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
@@ -103,18 +122,74 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
         outputs: 2,
       });
     },
-    stablehlo: (builder, operands, node) =>
-      builder.resolve(node.inputs[0]!.shape[1]!) === 1 &&
-      !operands[DOCUMENTS] &&
-      !expansionIsUsed(node as Node, builder.used)
-        ? recurrenceStep(builder, operands, node.attributes.heads)
-        : undefined,
+    stablehlo(builder, operands, node) {
+      const { heads } = node.attributes;
+      const byKernels = recurrenceByKernels(builder, operands, heads);
+      if (byKernels || operands[DOCUMENTS] || isDifferentiated(node, builder.used)) return byKernels;
+      return builder.resolve(node.inputs[0]!.shape[1]!) === 1
+        ? recurrenceStep(builder, operands, heads)
+        : undefined;
+    },
     wasm: (builder, operands, node) =>
-      operands[DOCUMENTS] || expansionIsUsed(node as Node, builder.used)
+      operands[DOCUMENTS] || isDifferentiated(node, builder.used)
         ? undefined
         : recurrenceInWasm(builder, operands, node, node.attributes.heads),
   },
 });
+
+/** Whether a gradient is taken through a node, which then is its expansion where the gradient has no kernel. */
+function isDifferentiated(node: Node<{ heads: Heads }>, used: ReadonlySet<Tensor>): boolean {
+  return used.has(node.outputs[WRITTEN]!) || expansionIsUsed(node as Node, used);
+}
+
+/** The recurrence's operands, its results and the gradients of output and state -> the gradients of the `wanted` operands. */
+const gradientOperator = defineComposite<{ heads: Heads; wanted: readonly number[] }>({
+  name: 'linearRecurrenceGradient',
+  infer: (inputs, { wanted }) => wanted.map((i) => ({ dtype: 'float32', shape: inputs[i]!.shape })),
+  kernels: {
+    stablehlo(builder, operands, { inputs, attributes: { heads, wanted } }) {
+      const given = operands.slice(0, DOCUMENTS + 1);
+      const [output, last, , ofOutput, ofLast] = operands.slice(given.length) as [
+        Value,
+        Value,
+        Value,
+        Value?,
+        Value?,
+      ];
+      const seed = (g: Value | undefined, of: Value): Value => g ?? builder.splat(0, 'f32', of.dims);
+      const seeds = { dOutput: seed(ofOutput, output), dLast: seed(ofLast, last) };
+      const parts = recurrenceGradientByKernels(builder, given, seeds, heads);
+      return (
+        parts &&
+        wanted.map((i) =>
+          summed(
+            builder,
+            parts.filter((_, n) => inputs[n] === inputs[i]),
+          ),
+        )
+      );
+    },
+  },
+  expand(inputs, { wanted }) {
+    const roots = expansionOf(inputs[DOCUMENTS + 1]!.node);
+    const through = inputs.slice(-2).flatMap((seed, i) => (seed ? [{ seed, root: roots[i]! }] : []));
+    return gradientInside(
+      through.map(({ root }) => root),
+      wanted.map((i) => inputs[i]!),
+      through.map(({ seed }) => seed),
+    );
+  },
+});
+
+/** The sum of the gradients that reach one operand, in the first one's type. */
+function summed(builder: StableHloBuilder, parts: readonly (Plain | undefined)[]): Plain {
+  const [first, ...others] = parts.flatMap((part) => part ?? []) as [Plain, ...Plain[]];
+  const sum = others.reduce(
+    (a, b) => builder.binary('add', a, builder.wide(b)),
+    others.length > 0 ? builder.wide(first) : first,
+  );
+  return builder.as(sum, first.element);
+}
 
 function updateRule(gated: boolean, delta: boolean): string {
   if (delta) return gated ? 'gated_delta' : 'delta';

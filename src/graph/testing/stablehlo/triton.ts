@@ -1,5 +1,5 @@
 /** Runs kernels in Triton's dialect, plainly: every program of the grid one after the other, every instruction on whole tensors. */
-import { bfloat16ToFloat32, float32ToBfloat16 } from '../../half.js';
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../../half.js';
 import type { Evaluated } from './evaluate.js';
 import type { Instruction, TensorType } from './parse.js';
 
@@ -88,6 +88,8 @@ function parts(type: string): { dims: number[]; element: string } {
 
 function rounded(data: Float64Array, element: string): Float64Array {
   if (element === 'f32') return data.map(Math.fround);
+  if (element === 'f16')
+    return Float64Array.from(float16ToFloat32(float32ToFloat16(Float32Array.from(data))));
   if (element === 'bf16')
     return Float64Array.from(bfloat16ToFloat32(float32ToBfloat16(Float32Array.from(data))));
   return data;
@@ -101,7 +103,17 @@ const BINARY: Readonly<Record<string, (a: number, b: number) => number>> = {
   subi: (a, b) => a - b,
   muli: (a, b) => a * b,
   minsi: Math.min,
+  divsi: (a, b) => Math.trunc(a / b),
   andi: (a, b) => a & b,
+  ori: (a, b) => a | b,
+  xori: (a, b) => a ^ b,
+  shli: (a, b) => a << b,
+};
+
+const COMPARISONS: Readonly<Record<string, (a: number, b: number) => boolean>> = {
+  eq: (a, b) => a === b,
+  slt: (a, b) => a < b,
+  sgt: (a, b) => a > b,
 };
 
 /** What runs: its names, the arrays in memory, and the program's place in the grid. */
@@ -144,7 +156,7 @@ class Run {
         return yielded[1]!.split(', ').map((id, i) => this.get(id, types[i]!));
       }
       if (line.includes('scf.for')) at = this.loop(lines, at);
-      else if (line.includes('tt.reduce')) at = this.reduce(lines, at);
+      else if (line.includes('"tt.')) at = this.collective(lines, at);
       else this.instruction(line);
     }
     return [];
@@ -163,9 +175,17 @@ class Run {
     return this.program[axis]!;
   }
 
-  load(pointers: string, type: string): [string, Float64Array] {
-    const { element, data, places } = this.places(pointers, type);
-    return [type.replace(/!tt\.ptr<\w+>/, element), places.map((place) => data[place]!)];
+  load(
+    pointers: string,
+    type: string,
+    mask: string | undefined,
+    other: string | undefined,
+  ): [string, Float64Array] {
+    const holds = mask === undefined ? undefined : this.get(mask, type.replace(/!tt\.ptr<\w+>/, 'i1')).data;
+    const { element, data, places } = this.places(pointers, type, holds);
+    const loaded = type.replace(/!tt\.ptr<\w+>/, element);
+    const instead = other === undefined ? undefined : this.get(other, loaded).data;
+    return [loaded, places.map((place, i) => (holds?.[i] === 0 ? instead![i]! : data[place]!))];
   }
 
   store(pointers: string, type: string, id: string, mask: string | undefined): void {
@@ -175,14 +195,25 @@ class Run {
     for (const [i, place] of places.entries()) if (holds?.[i] !== 0) data[place] = value.data[i]!;
   }
 
-  private reduce(lines: readonly string[], at: number): number {
+  /** A sum over an axis, or the sums of all numbers along it up to each. */
+  private collective(lines: readonly string[], at: number): number {
     const [first, , sum, back, end] = lines.slice(at, at + 5) as [string, string, string, string, string];
-    const found = /^(%\w+) = "tt\.reduce"\((%\S+)\) <\{axis = (\d) : i32\}> \(\{$/.exec(first);
+    const found =
+      /^(%\w+) = "tt\.(reduce|scan)"\((%\S+)\) <\{axis = (\d) : i32(?:, reverse = (true|false))?\}> \(\{$/.exec(
+        first,
+      );
     const types = /^\}\) : \((\S+)\) -> (\S+)$/.exec(end);
-    if (!found || !types || sum !== '%s = arith.addf %l, %r : f32' || back !== 'tt.reduce.return %s : f32')
+    const name = found?.[2];
+    if (!types || sum !== '%s = arith.addf %l, %r : f32' || back !== `tt.${name}.return %s : f32`)
       throw new Error(`«${first}» is not evaluated`);
-    const source = this.get(found[2]!, types[1]!);
-    this.set(found[1]!, types[2]!, sumOver(source.data, parts(source.type).dims, Number(found[3])));
+    const [, id, , x, axis, reverse] = found as unknown as string[];
+    const { data, type } = this.get(x!, types[1]!);
+    const { dims } = parts(type);
+    const made =
+      name === 'reduce'
+        ? sumOver(data, dims, Number(axis))
+        : sumsAlong(data, dims, Number(axis), reverse === 'true');
+    this.set(id!, types[2]!, made);
     return at + 4;
   }
 
@@ -261,7 +292,7 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
     },
   ],
   [
-    /^(%\w+) = arith\.(addf|subf|mulf|addi|subi|muli|minsi|andi) (%\S+), (%\S+) : (\S+)$/,
+    /^(%\w+) = arith\.(addf|subf|mulf|addi|subi|muli|minsi|divsi|andi|ori|xori|shli) (%\S+), (%\S+) : (\S+)$/,
     (run, [id, name, a, b, type]) => {
       const [x, y] = [run.get(a!, type!), run.get(b!, type!)];
       run.set(
@@ -272,10 +303,10 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
     },
   ],
   [
-    /^(%\w+) = arith\.cmpi (slt|eq), (%\S+), (%\S+) : (\S+)$/,
+    /^(%\w+) = arith\.cmpi (slt|sgt|eq), (%\S+), (%\S+) : (\S+)$/,
     (run, [id, how, a, b, type]) => {
       const [x, y] = [run.get(a!, type!), run.get(b!, type!)];
-      const holds = x.data.map((value, i) => Number(how === 'eq' ? value === y.data[i] : value < y.data[i]!));
+      const holds = x.data.map((value, i) => Number(COMPARISONS[how!]!(value, y.data[i]!)));
       run.set(id!, type!.replace(/i32/, 'i1'), holds);
     },
   ],
@@ -304,6 +335,30 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
       ),
   ],
   [
+    /^(%\w+) = math\.absf (%\S+) : (\S+)$/,
+    (run, [id, x, type]) => run.set(id!, type!, run.get(x!, type!).data.map(Math.abs)),
+  ],
+  [
+    /^(%\w+) = tt\.trans (%\S+) \{order = array<i32: 1, 0>\} : (\S+) -> (\S+)$/,
+    (run, [id, x, from, to]) => {
+      const [rows, columns] = parts(from!).dims as [number, number];
+      if (parts(to!).dims.join() !== [columns, rows].join()) throw new Error(`${from} does not become ${to}`);
+      const { data } = run.get(x!, from!);
+      run.set(
+        id!,
+        to!,
+        data.map((_, i) => data[(i % rows) * columns + Math.floor(i / rows)]!),
+      );
+    },
+  ],
+  [
+    /^(%\w+) = tt\.dot (%\S+), (%\S+), (%\S+), inputPrecision = tf32x3 : (\S+) \* (\S+) -> (\S+)$/,
+    (run, [id, a, b, c, left, right, to]) => {
+      const [x, y, added] = [run.get(a!, left!), run.get(b!, right!), run.get(c!, to!)];
+      run.set(id!, to!, product(x.data, y.data, added.data, parts(left!), parts(right!)));
+    },
+  ],
+  [
     /^(%\w+) = tt\.addptr (%\S+), (%\S+) : (\S+), (\S+)$/,
     (run, [id, x, by, type, distance]) => {
       const [{ data, array }, { data: distances }] = [run.get(x!, type!), run.get(by!, distance!)];
@@ -316,8 +371,8 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
     },
   ],
   [
-    /^(%\w+) = tt\.load (%\S+) : (\S+)$/,
-    (run, [id, pointers, type]) => run.set(id!, ...run.load(pointers!, type!)),
+    /^(%\w+) = tt\.load (%[^,\s]+)(?:, (%[^,\s]+), (%[^,\s]+))? : (\S+)$/,
+    (run, [id, pointers, mask, other, type]) => run.set(id!, ...run.load(pointers!, type!, mask, other)),
   ],
   [
     /^tt\.store (%[^,\s]+), (%[^,\s]+)(?:, (%[^,\s]+))? : (\S+)$/,
@@ -345,6 +400,44 @@ function repeated(data: Float64Array, from: readonly number[], to: readonly numb
     }
     inner *= to[axis]!;
   }
+  return made;
+}
+
+type Parts = ReturnType<typeof parts>;
+
+/** a b + c, of matrices whose sizes tensor cores take. */
+function product(a: Float64Array, b: Float64Array, c: Float64Array, left: Parts, right: Parts): Float64Array {
+  const [rows, inner] = left.dims as [number, number];
+  const columns = right.dims[1]!;
+  if (right.dims[0] !== inner || left.element !== right.element || Math.min(rows, inner, columns) < 16)
+    throw new Error(
+      `no product of [${left.dims}] in ${left.element} and [${right.dims}] in ${right.element}`,
+    );
+  const made = c.slice();
+  for (let i = 0; i < rows; i++)
+    for (let k = 0; k < inner; k++) {
+      const factor = a[i * inner + k]!;
+      for (let j = 0; j < columns; j++) made[i * columns + j]! += factor * b[k * columns + j]!;
+    }
+  return made;
+}
+
+function sumsAlong(
+  data: Float64Array,
+  dims: readonly number[],
+  axis: number,
+  reverse: boolean,
+): Float64Array {
+  const inner = size(dims.slice(axis + 1));
+  const count = dims[axis]!;
+  const made = data.slice();
+  const step = reverse ? -inner : inner;
+  for (let n = 1; n < count; n++)
+    for (let outer = 0; outer < data.length; outer += inner * count)
+      for (let i = 0; i < inner; i++) {
+        const at = outer + (reverse ? count - 1 - n : n) * inner + i;
+        made[at]! += made[at - step]!;
+      }
   return made;
 }
 

@@ -6,7 +6,10 @@
 import { typeText } from '../value.js';
 
 /** What a number in a kernel is. */
-type KernelElement = 'f32' | 'bf16' | 'i32' | 'i64' | 'i1';
+type KernelElement = KernelFloat | 'i32' | 'i64' | 'i1';
+
+/** Floating-point numbers; those of 16 bits are multiplied on tensor cores. */
+export type KernelFloat = 'f32' | 'bf16' | 'f16';
 
 /** A value in a kernel: a scalar where it has no dims. */
 export interface KernelValue {
@@ -58,9 +61,9 @@ export class KernelBuilder {
   }
 
   /** A tensor of one number. */
-  fill(value: number, dims: readonly number[]): KernelValue {
+  fill(value: number, dims: readonly number[], element: KernelFloat = 'f32'): KernelValue {
     const literal = Number.isInteger(value) ? value.toFixed(1) : value.toExponential(9);
-    return this.emit(`arith.constant dense<${literal}> : ${typeText('f32', dims)}`, 'f32', dims);
+    return this.emit(`arith.constant dense<${literal}> : ${typeText(element, dims)}`, element, dims);
   }
 
   /** The index along one axis of a tensor that has size 1 along the others. */
@@ -83,11 +86,26 @@ export class KernelBuilder {
     );
   }
 
-  private binary(name: 'add' | 'mul' | 'sub', a: KernelValue, b: KernelValue): KernelValue {
+  /** Two operands in their common dims. */
+  private alike(a: KernelValue, b: KernelValue): [KernelValue, KernelValue] {
     const dims = commonDims(a.dims, b.dims);
-    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
-    const suffix = x.element === 'f32' ? 'f' : 'i';
-    return this.emit(`arith.${name}${suffix} ${x.id}, ${y.id} : ${type(x)}`, x.element, dims);
+    return [this.broadcast(a, dims), this.broadcast(b, dims)];
+  }
+
+  private binary(name: 'add' | 'mul' | 'sub', a: KernelValue, b: KernelValue): KernelValue {
+    const [x, y] = this.alike(a, b);
+    const suffix = x.element.includes('f') ? 'f' : 'i';
+    return this.emit(`arith.${name}${suffix} ${x.id}, ${y.id} : ${type(x)}`, x.element, x.dims);
+  }
+
+  /** An operation on integers. */
+  private whole(
+    name: 'andi' | 'ori' | 'xori' | 'shli' | 'minsi' | 'divsi',
+    a: KernelValue,
+    b: KernelValue,
+  ): KernelValue {
+    const [x, y] = this.alike(a, b);
+    return this.emit(`arith.${name} ${x.id}, ${y.id} : ${type(x)}`, x.element, x.dims);
   }
 
   add(a: KernelValue, b: KernelValue): KernelValue {
@@ -112,15 +130,15 @@ export class KernelBuilder {
     return this.emit(`math.exp2 ${x.id} : ${type(x)}`, x.element, x.dims);
   }
 
-  /** The sum over an axis, which stays as one of size 1. */
-  sum(x: KernelValue, axis: number): KernelValue {
+  /** The sum over an axis, which stays as one of size 1, in its place or in another. */
+  sum(x: KernelValue, axis: number, place = axis): KernelValue {
     const dims = x.dims.filter((_, i) => i !== axis);
     const reduced = this.emit(
       `"tt.reduce"(${x.id}) <{axis = ${axis} : i32}> ({\n^bb0(%l: f32, %r: f32):\n%s = arith.addf %l, %r : f32\ntt.reduce.return %s : f32\n}) : (${type(x)}) -> ${typeText('f32', dims)}`,
       'f32',
       dims,
     );
-    return this.expand(reduced, axis);
+    return this.expand(reduced, place);
   }
 
   /** The place so many numbers (a scalar i64) behind another. */
@@ -130,11 +148,18 @@ export class KernelBuilder {
     return { id, element: pointer.element };
   }
 
-  /** The numbers behind a place at such distances, in the pointer's type. */
-  load(pointer: KernelPointer, distances: KernelValue): KernelValue {
+  /** The numbers behind a place at such distances, in the pointer's type; 0 where `mask` does not hold. */
+  load(pointer: KernelPointer, distances: KernelValue, mask?: KernelValue): KernelValue {
+    const { dims } = distances;
     const places = this.places(pointer, distances);
-    const pointers = pointerType(pointer.element, distances.dims);
-    return this.emit(`tt.load ${places} : ${pointers}`, pointer.element, distances.dims);
+    const masked = mask
+      ? `, ${this.broadcast(mask, dims).id}, ${this.fill(0, dims, pointer.element).id}`
+      : '';
+    return this.emit(
+      `tt.load ${places}${masked} : ${pointerType(pointer.element, dims)}`,
+      pointer.element,
+      dims,
+    );
   }
 
   /** x as float32. */
@@ -143,51 +168,116 @@ export class KernelBuilder {
     return this.emit(`arith.extf ${x.id} : ${type(x)} to ${typeText('f32', x.dims)}`, 'f32', x.dims);
   }
 
-  /** The smaller one of two scalar integers. */
+  /** x in the given type. */
+  narrow(x: KernelValue, element: KernelFloat): KernelValue {
+    if (element === 'f32') return this.wide(x);
+    if (x.element === element) return x;
+    const wide = this.wide(x);
+    return this.emit(
+      `arith.truncf ${wide.id} : ${type(wide)} to ${typeText(element, x.dims)}`,
+      element,
+      x.dims,
+    );
+  }
+
+  /** The smaller ones of two integers. */
   minimum(a: KernelValue, b: KernelValue): KernelValue {
-    return this.emit(`arith.minsi ${a.id}, ${b.id} : ${a.element}`, a.element, []);
+    return this.whole('minsi', a, b);
   }
 
-  /** Whether integers are less than, or equal to, others. */
-  compare(how: 'slt' | 'eq', a: KernelValue, b: KernelValue): KernelValue {
-    const dims = commonDims(a.dims, b.dims);
-    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
-    return this.emit(`arith.cmpi ${how}, ${x.id}, ${y.id} : ${type(x)}`, 'i1', dims);
+  /** Integers divided by others, rounded towards 0. */
+  divide(a: KernelValue, b: KernelValue): KernelValue {
+    return this.whole('divsi', a, b);
   }
 
-  /** Whether both hold. */
+  /** The bits that two integers, or two conditions, have in common. */
   both(a: KernelValue, b: KernelValue): KernelValue {
-    const dims = commonDims(a.dims, b.dims);
-    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
-    return this.emit(`arith.andi ${x.id}, ${y.id} : ${type(x)}`, 'i1', dims);
+    return this.whole('andi', a, b);
   }
 
-  /** x where a condition holds, else 0. */
-  where(condition: KernelValue, x: KernelValue): KernelValue {
-    const dims = commonDims(condition.dims, x.dims);
-    const [holds, value] = [condition, x].map((operand) => this.broadcast(operand, dims)) as [
+  /** The bits that one of two integers has. */
+  either(a: KernelValue, b: KernelValue): KernelValue {
+    return this.whole('ori', a, b);
+  }
+
+  /** An integer times a power of two. */
+  shifted(x: KernelValue, by: KernelValue): KernelValue {
+    return this.whole('shli', x, by);
+  }
+
+  /** The bits in which two integers differ. */
+  difference(a: KernelValue, b: KernelValue): KernelValue {
+    return this.whole('xori', a, b);
+  }
+
+  /** Whether integers are less than, equal to, or greater than others. */
+  compare(how: 'slt' | 'eq' | 'sgt', a: KernelValue, b: KernelValue): KernelValue {
+    const [x, y] = this.alike(a, b);
+    return this.emit(`arith.cmpi ${how}, ${x.id}, ${y.id} : ${type(x)}`, 'i1', x.dims);
+  }
+
+  /** x where a condition holds, else another value: 0 by default. */
+  where(condition: KernelValue, x: KernelValue, other?: KernelValue): KernelValue {
+    const dims = commonDims(commonDims(condition.dims, x.dims), other?.dims ?? []);
+    const [holds, yes] = [condition, x].map((operand) => this.broadcast(operand, dims)) as [
       KernelValue,
       KernelValue,
     ];
-    const zero = this.fill(0, dims);
+    const no = other ? this.broadcast(other, dims) : this.fill(0, dims);
     return this.emit(
-      `arith.select ${holds.id}, ${value.id}, ${zero.id} : ${type(holds)}, ${type(value)}`,
+      `arith.select ${holds.id}, ${yes.id}, ${no.id} : ${type(holds)}, ${type(yes)}`,
       x.element,
       dims,
+    );
+  }
+
+  /** -x, as Triton's own language has it: its compiler does not take every instruction for it. */
+  negative(x: KernelValue): KernelValue {
+    return this.subtract(this.fill(0, x.dims), x);
+  }
+
+  /** |x| */
+  absolute(x: KernelValue): KernelValue {
+    return this.emit(`math.absf ${x.id} : ${type(x)}`, x.element, x.dims);
+  }
+
+  /** A matrix whose rows are the columns of x. */
+  transposed(x: KernelValue): KernelValue {
+    const dims = [...x.dims].reverse();
+    return this.emit(
+      `tt.trans ${x.id} {order = array<i32: 1, 0>} : ${type(x)} -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+    );
+  }
+
+  /**
+   * The product of two matrices [rows, inner] and [inner, columns] of one type, plus `added` where there is one, in float32. Each size is at
+   * least 16. Tensor cores multiply numbers of float32 in parts, so that hardly a bit is lost.
+   */
+  dot(a: KernelValue, b: KernelValue, added?: KernelValue): KernelValue {
+    const dims = [a.dims[0]!, b.dims[1]!];
+    const sum = added ?? this.fill(0, dims);
+    return this.emit(
+      `tt.dot ${a.id}, ${b.id}, ${sum.id}, inputPrecision = tf32x3 : ${type(a)} * ${type(b)} -> ${type(sum)}`,
+      'f32',
+      dims,
+    );
+  }
+
+  /** The sum of the numbers along an axis up to each, or from each on. */
+  cumulative(x: KernelValue, axis: number, reverse: boolean): KernelValue {
+    return this.emit(
+      `"tt.scan"(${x.id}) <{axis = ${axis} : i32, reverse = ${reverse}}> ({\n^bb0(%l: f32, %r: f32):\n%s = arith.addf %l, %r : f32\ntt.scan.return %s : f32\n}) : (${type(x)}) -> ${type(x)}`,
+      'f32',
+      x.dims,
     );
   }
 
   /** Writes numbers in the pointer's type, where `mask` holds. */
   store(pointer: KernelPointer, distances: KernelValue, x: KernelValue, mask?: KernelValue): void {
     const places = this.places(pointer, distances);
-    const value =
-      pointer.element === 'f32'
-        ? x
-        : this.emit(
-            `arith.truncf ${x.id} : ${type(x)} to ${typeText(pointer.element, x.dims)}`,
-            pointer.element,
-            x.dims,
-          );
+    const value = this.narrow(x, pointer.element);
     const masked = mask ? `, ${this.broadcast(mask, distances.dims).id}` : '';
     this.lines.push(
       `tt.store ${places}, ${value.id}${masked} : ${pointerType(pointer.element, distances.dims)}`,

@@ -6,12 +6,15 @@ import { relativeError } from '../../../../testing/arrays.js';
 import { uniform } from '../../../../testing/random.js';
 import { compileText } from '../../../../testing/stablehlo/evaluate.js';
 import type { Call } from '../../builder.js';
+import type { Precision } from '../../value.js';
 
-function run(
+/** The outputs of a graph of these leaves, by the calls that may be made, and the program's text. */
+export function run(
   outputs: Record<string, Tensor>,
   operands: Readonly<Record<string, HostTensor>>,
   leaves: readonly Tensor[],
   calls: readonly Call[],
+  precision: Precision,
 ) {
   const lowered = lowerToStableHlo({
     outputs,
@@ -20,7 +23,7 @@ function run(
     lengths: undefined,
     weights: new Map(),
     sizes: () => 0,
-    precision: 'float32',
+    precision,
     calls: new Set(calls),
   });
   const given = lowered.arguments.map(({ name, element, dims }) => ({
@@ -30,12 +33,19 @@ function run(
   return { text: lowered.text, values: compileText(lowered.text).run(given) };
 }
 
-/** Expects results and their gradients by all float32 leaves to be the same with kernels, which are so many, as without. */
+/** Errors in norm, of kernels beside what they stand for. */
+const TOLERANCE = { float32: 2e-5, bfloat16: 2e-2 };
+
+/**
+ * Expects results and their gradients by all float32 leaves to be the same with kernels, which are so many, as without: in float32, or of
+ * products in bfloat16 the same as in float32.
+ */
 export function expectSame(
   leaf: Readonly<Record<string, Tensor>>,
   operands: Readonly<Record<string, HostTensor>>,
   results: Readonly<Record<string, Tensor>>,
   kernels: number,
+  precision: Precision = 'float32',
 ): void {
   const smooth = Object.entries(leaf).filter(([, { dtype }]) => dtype === 'float32');
   const seeds = Object.entries(results).map(([name, x]) => input(`seed/${name}`, 'float32', x.shape));
@@ -49,10 +59,12 @@ export function expectSame(
   );
   const outputs = { ...results, ...Object.fromEntries(smooth.map(([name], i) => [`d-${name}`, parts[i]!])) };
   const leaves = [...Object.values(leaf), ...seeds];
-  const byKernels = run(outputs, fed, leaves, ['triton']);
+  const byKernels = run(outputs, fed, leaves, ['triton'], precision);
   expect(byKernels.text.match(/custom_call/g)).toHaveLength(kernels);
-  const plain = run(outputs, fed, leaves, []);
+  const plain = run(outputs, fed, leaves, [], 'float32');
   expect(plain.text).not.toContain('custom_call');
   for (const [i, name] of Object.keys(outputs).entries())
-    expect(relativeError(byKernels.values[i]!.data, plain.values[i]!.data), name).toBeLessThan(1e-5);
+    expect(relativeError(byKernels.values[i]!.data, plain.values[i]!.data), name).toBeLessThan(
+      TOLERANCE[precision],
+    );
 }

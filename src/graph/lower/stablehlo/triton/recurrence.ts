@@ -1,0 +1,565 @@
+/**
+ * The delta rule and its kin by kernels, in chunks of tokens (ops/recurrence-chunks.ts has the equations): products of matrices on tensor
+ * cores, of which nothing but the tiles of a chunk is in registers. In a chunk that begins with the state S, with c the sum of the gates up to
+ * each token, (x . y) products that decay over the tokens between, and T = (I + A)^-1 for A what of (f . r) is below the diagonal,
+ *
+ *     u = T (v - (f e^c) S)                          what is written under k, where it is also what is taken out under (r = k), or
+ *     u = T (-(f . k) v - (f e^c) S)                 what is written under r, and v under k
+ *     o = (q e^c) S + (q . r) u [+ (q . k) v]        S' = e^(c_last) S + (r e^(c_last - c))^T u [+ (k e^(c_last - c))^T v]
+ *
+ * Chunks are independent but for S. So one kernel makes all that does not depend on it, T applied to v and to f e^c included; the next goes
+ * from chunk to chunk with some columns of S; and one makes the output. The gradient does the same back in time: with G = dL/dS',
+ *
+ *     y = T^T du     du = (q . r)^T do + (r e^(c_last - c)) G     dL/dS = e^(c_last) G + (q e^c)^T do - (f e^c)^T y
+ *     d(f e^c) = -y S^T     dA = -(y u^T) below the diagonal     dv = y, or (q . k)^T do + (k e^(c_last - c)) G - (f . k)^T y
+ *
+ * and what reaches a gate is the sum, over the tokens from its own on, of q dq + f df - k dk - r dr, and of S' G.
+ */
+import type { Heads } from '../../../ops/recurrence.js';
+import type { StableHloBuilder } from '../builder.js';
+import type { CallResult } from '../custom-call.js';
+import type { Plain, Value } from '../value.js';
+import type { KernelPointer, KernelValue } from './builder.js';
+import { callKernel } from './call.js';
+import { ChunkKernel, type ChunkShape, chunksOf } from './chunk-kernel.js';
+
+/** Sizes, how many heads share what, and what is taken out of the state. */
+interface Shape extends ChunkShape {
+  readonly queryHeads: number;
+  /** Heads of keys, of what finds and of what removes. */
+  readonly keyHeads: number;
+  /** Nothing, or what is found: taken out under the key that is written to, or under one of its own. */
+  readonly removes: 'nothing' | 'key' | 'other';
+}
+
+/** Sizes of states that are taken: powers of two. */
+const SIZES = { least: 16, most: 128 };
+/** Tokens of a chunk, and columns of the state that a program carries on. */
+const STEPS = 64;
+const COLUMNS = 32;
+/** Warps of a program, and of those that have too many matrices for the registers of so few. */
+const WARPS = { few: 4, many: 8 };
+
+/** Log decay in the first tokens of documents: of 8e-40, which leaves the sums of gates most of their bits. */
+const NEVER = -90;
+
+type Arrays<Name extends string> = Readonly<Partial<Record<Name, Plain | undefined>>>;
+
+/** Builds and calls a kernel with arrays of these names, of which those that are undefined are left out. */
+function call<Given extends string, Made extends string>(
+  builder: StableHloBuilder,
+  shape: Shape,
+  { name, places, warps }: { name: string; places: number; warps: number },
+  operands: Arrays<Given>,
+  results: Readonly<Partial<Record<Made, CallResult | undefined>>>,
+  body: (kernel: ChunkKernel, arrays: Record<Given | Made, KernelPointer>) => void,
+): Record<Made, Plain> {
+  const kernel = new ChunkKernel(shape);
+  const all = [
+    ...Object.entries<Plain | undefined>(operands),
+    ...Object.entries<CallResult | undefined>(results),
+  ];
+  const arrays = Object.fromEntries(
+    all.flatMap(([key, x]) => (x ? [[key, kernel.array(x.element as KernelPointer['element'])]] : [])),
+  ) as Record<Given | Made, KernelPointer>;
+  body(kernel, arrays);
+  const made = Object.entries<CallResult | undefined>(results).flatMap(([key, x]) =>
+    x ? [[key, x] as const] : [],
+  );
+  const values = callKernel(
+    builder,
+    kernel.launched(name, places, warps),
+    Object.values<Plain | undefined>(operands).flatMap((x) => x ?? []),
+    made.map(([, x]) => x),
+  );
+  return Object.fromEntries(made.map(([key], i) => [key, values[i]!])) as Record<Made, Plain>;
+}
+
+/** What the kernels are given of the operator's operands. */
+interface Prepared {
+  readonly shape: Shape;
+  readonly query: Plain;
+  readonly key: Plain;
+  readonly value: Plain;
+  readonly find: Plain | undefined;
+  readonly remove: Plain | undefined;
+  readonly rate: Plain | undefined;
+  readonly gate: Plain;
+  readonly state: Plain;
+  /** Whether a token is the first of its document, where there are some: [batch, sequence, 1]. */
+  readonly isFirst: Plain | undefined;
+}
+
+/** Operands as the kernels take them; undefined where there is no kernel for them. */
+function prepared(
+  builder: StableHloBuilder,
+  operands: readonly (Value | undefined)[],
+  heads: Heads,
+): Prepared | undefined {
+  const [query, key, value, gate, state, beta, find, remove, documents] = operands;
+  if (!builder.calls.has('triton')) return undefined;
+  const [batch, sequence, width] = value!.dims as [number, number, number];
+  const [keySize, valueSize] = [query!.dims[2]! / heads.query, width / heads.value];
+  const isSame = remove?.kind === 'plain' && key!.kind === 'plain' && remove.id === key!.id;
+  const removes = beta || isSame ? 'key' : remove ? 'other' : 'nothing';
+  const isOwn = heads.query === heads.value && heads.key === heads.value;
+  // Chunks as XLA's products multiply queries and keys once for all heads that share them.
+  if (removes === 'nothing' && !isOwn) return undefined;
+  const fits = [keySize, valueSize].every(
+    (size) => Number.isInteger(Math.log2(size)) && size >= SIZES.least && size <= SIZES.most,
+  );
+  if (!fits || sequence < 2) return undefined;
+  const gates = gate ? builder.wide(gate) : builder.splat(0, 'f32', [batch, sequence, heads.value]);
+  const shape: Shape = {
+    ...{ batch, sequence, heads: heads.value, keySize, valueSize },
+    steps: Math.min(STEPS, 2 ** Math.max(4, Math.ceil(Math.log2(sequence)))),
+    columns: Math.min(COLUMNS, valueSize),
+    isPerKey: gates.dims[2] !== heads.value,
+    element: builder.narrowElement as KernelPointer['element'],
+    queryHeads: heads.query,
+    keyHeads: heads.key,
+    removes,
+  };
+  const taken = (x: Value): Plain => {
+    const plain = builder.plain(x);
+    return plain.element === 'bf16' ? plain : builder.wide(plain);
+  };
+  const isFirst = documents && firstOfDocument(builder, builder.plain(documents));
+  return {
+    shape,
+    query: taken(query!),
+    key: taken(key!),
+    value: taken(value!),
+    find: find && taken(find),
+    remove: removes === 'other' ? taken(remove!) : undefined,
+    rate: beta && builder.wide(beta),
+    gate: isFirst
+      ? builder.select(builder.broadcast(isFirst, gates.dims), builder.splat(NEVER, 'f32'), gates)
+      : gates,
+    state: state ? builder.wide(state) : builder.splat(0, 'f32', [batch, heads.value, keySize, valueSize]),
+    isFirst,
+  };
+}
+
+/** [batch, sequence, 1] of document numbers [batch, sequence]; the state before the first token belongs to document 0. */
+function firstOfDocument(builder: StableHloBuilder, documents: Plain): Plain {
+  const [batch, sequence] = documents.dims as [number, number];
+  const before = builder.slice(builder.pad(documents, 1, 1, 0), 1, 0, sequence);
+  return builder.reshape(builder.compare('NE', documents, before), [batch, sequence, 1]);
+}
+
+/** What a chunk's tokens are multiplied with: the operands' tiles, and their decay. */
+function tilesOf(
+  kernel: ChunkKernel,
+  shape: Shape,
+  arrays: Readonly<
+    Record<'query' | 'key' | 'sums', KernelPointer> &
+      Partial<Record<'find' | 'remove' | 'rate', KernelPointer>>
+  >,
+) {
+  const { keySize, queryHeads, keyHeads, removes, element } = shape;
+  const chunk = kernel.place;
+  const ofKeys = (array: KernelPointer): KernelValue =>
+    kernel.narrow(kernel.read(array, chunk, keySize, { own: keyHeads }), element);
+  const query = kernel.narrow(kernel.read(arrays.query, chunk, keySize, { own: queryHeads }), element);
+  const key = ofKeys(arrays.key);
+  const rate = arrays.rate && kernel.read(arrays.rate, chunk, 1);
+  const find = arrays.find ? ofKeys(arrays.find) : rate && kernel.narrow(kernel.times(key, rate), element);
+  const remove = removes === 'other' ? ofKeys(arrays.remove!) : undefined;
+  const sums = kernel.read(arrays.sums, chunk, kernel.gateSize);
+  const last = kernel.lastGates(arrays.sums, chunk);
+  return {
+    ...{ chunk, query, key, rate, find, sums, last },
+    /** Keys by which the state, and what was written, is asked. */
+    asking: find ? [query, find] : [query],
+    /** Keys under which is written. */
+    written: remove ? [key, remove] : [key],
+    sinceStart: () => kernel.exp2(sums),
+    untilEnd: () => kernel.exp2(kernel.negative(kernel.absolute(kernel.subtract(last, sums)))),
+  };
+}
+
+/** What the forward pass makes for the output, and for the gradient. */
+interface Carried {
+  readonly sums: Plain;
+  /** q e^c, [batch, sequence, heads * keySize]. */
+  readonly asked: Plain;
+  /** k e^(c_last - c), of the same shape, and the same of r. */
+  readonly kept: readonly Plain[];
+  /** q . k and q . r, [batch, sequence, heads * steps]. */
+  readonly seen: readonly Plain[];
+  /** f e^c, T, and f . k where r is another key than k. */
+  readonly found?: Plain;
+  readonly inverse?: Plain;
+  readonly foundValues?: Plain;
+  /** The state before each chunk, [batch, chunks, heads, keySize, valueSize]. */
+  readonly states: Plain;
+  /** u, [batch, sequence, heads * valueSize]. */
+  readonly written?: Plain;
+  readonly last: Plain;
+}
+
+function carried(builder: StableHloBuilder, given: Prepared): Carried {
+  const { shape, query, key, value, find, remove, rate, gate, state } = given;
+  const { batch, sequence, heads, keySize, valueSize, steps, columns, element, removes } = shape;
+  const chunks = chunksOf(shape);
+  const erases = removes !== 'nothing';
+  const per = (size: number): CallResult => ({ element, dims: [batch, sequence, heads * size] });
+
+  const { sums } = call(
+    builder,
+    shape,
+    { name: 'recurrence_sums', places: chunks, warps: WARPS.few },
+    { gate },
+    { sums: { element: 'f32', dims: gate.dims } },
+    (kernel, arrays) => {
+      const gates = kernel.read(arrays.gate, kernel.place, kernel.gateSize);
+      const sums = kernel.cumulative(gates, 0, false);
+      kernel.write(arrays.sums, kernel.place, kernel.multiply(sums, kernel.fill(Math.LOG2E, sums.dims)));
+    },
+  );
+
+  const made = call(
+    builder,
+    shape,
+    { name: 'recurrence_chunks', places: chunks, warps: shape.isPerKey ? WARPS.many : WARPS.few },
+    { query, key, find, remove, rate, ...(erases && { value }), sums },
+    {
+      asked: per(keySize),
+      kept: per(keySize),
+      seen: per(steps),
+      ...(remove && { keptRemove: per(keySize), seenRemove: per(steps), foundValues: per(steps) }),
+      ...(erases && {
+        found: per(keySize),
+        inverse: per(steps),
+        perState: per(keySize),
+        own: per(valueSize),
+      }),
+    },
+    (kernel, arrays) => {
+      const tiles = tilesOf(kernel, shape, arrays);
+      const { chunk, query, find, rate, asking, written } = tiles;
+      const [sinceStart, untilEnd] = [tiles.sinceStart(), tiles.untilEnd()];
+      kernel.write(arrays.asked, chunk, kernel.times(query, sinceStart));
+      kernel.write(arrays.kept, chunk, kernel.times(written[0]!, untilEnd));
+      if (remove) kernel.write(arrays.keptRemove, chunk, kernel.times(written[1]!, untilEnd));
+      const found = find && kernel.narrow(kernel.times(find, sinceStart), element);
+      if (found) kernel.write(arrays.found, chunk, found);
+      const [seen, asked] = kernel.decayedProducts(asking, written, arrays.sums, tiles.sums, chunk);
+      for (const [i, array] of [arrays.seen, arrays.seenRemove].slice(0, written.length).entries()) {
+        const own = kernel.sum(kernel.times(query, written[i]!), 1);
+        kernel.write(array, chunk, kernel.withDiagonal(seen![i]!, own));
+      }
+      if (!found) return;
+      const inverse = kernel.narrow(kernel.inverse(asked!.at(-1)!), element);
+      kernel.write(arrays.inverse, chunk, inverse);
+      kernel.write(arrays.perState, chunk, kernel.product(inverse, found));
+      const value = kernel.read(arrays.value, chunk, valueSize);
+      let given = rate ? kernel.times(value, rate) : value;
+      if (remove) {
+        kernel.write(arrays.foundValues, chunk, asked![0]!);
+        given = kernel.negative(kernel.product(asked![0]!, value));
+      }
+      kernel.write(arrays.own, chunk, kernel.product(inverse, given));
+    },
+  );
+
+  const { kept, keptRemove, perState, own } = made;
+  const through = call(
+    builder,
+    shape,
+    { name: 'recurrence_states', places: valueSize / columns, warps: WARPS.few },
+    { sums, kept, keptRemove, perState, own, ...(removes !== 'key' && { value }), state },
+    {
+      states: { element, dims: [batch, chunks, heads, keySize, valueSize] },
+      ...(erases && { written: per(valueSize) }),
+      last: { element: 'f32', dims: state.dims },
+    },
+    (kernel, arrays) => {
+      const part = kernel.part();
+      const end = kernel.chunks(
+        (chunk) => ({
+          last: kernel.lastGatesAsColumn(arrays.sums, chunk),
+          kept: kernel.read(arrays.kept, chunk, keySize),
+          ...(remove && { keptRemove: kernel.read(arrays.keptRemove, chunk, keySize) }),
+          ...(removes !== 'key' && { value: kernel.read(arrays.value, chunk, valueSize, { part }) }),
+          ...(erases && {
+            perState: kernel.read(arrays.perState, chunk, keySize),
+            own: kernel.read(arrays.own, chunk, valueSize, { part }),
+          }),
+        }),
+        kernel.wide(kernel.readOnly(arrays.state, part)),
+        false,
+        (chunk, now: Record<string, KernelValue>, before) => {
+          kernel.writeState(arrays.states, chunk, before, part);
+          let next = kernel.multiply(before, kernel.exp2(now.last!));
+          const add = (key: KernelValue, x: KernelValue): void => {
+            next = kernel.transposedProduct(key, x, next);
+          };
+          if (removes !== 'key') add(now.kept!, now.value!);
+          if (!erases) return next;
+          const written = kernel.subtract(kernel.wide(now.own!), kernel.product(now.perState!, before));
+          kernel.write(arrays.written, chunk, written, { ...part, size: valueSize });
+          add(now.keptRemove ?? now.kept!, written);
+          return next;
+        },
+      );
+      kernel.writeOnly(arrays.last, end, part);
+    },
+  );
+  return {
+    ...{ sums, asked: made.asked, found: made.found, inverse: made.inverse, foundValues: made.foundValues },
+    kept: [kept, ...(remove ? [keptRemove] : [])],
+    seen: [made.seen, ...(remove ? [made.seenRemove] : [])],
+    ...through,
+  };
+}
+
+/** What is written under k and under r: v, u or both. */
+function writesOf({ value, shape: { removes } }: Prepared, written: Plain | undefined): Plain[] {
+  if (removes === 'other') return [value, written!];
+  return [removes === 'key' ? written! : value];
+}
+
+/** Output, last state, and what each step writes; undefined where there is no kernel for it. */
+export function recurrenceByKernels(
+  builder: StableHloBuilder,
+  operands: readonly (Value | undefined)[],
+  heads: Heads,
+): Plain[] | undefined {
+  const given = prepared(builder, operands, heads);
+  if (!given) return undefined;
+  const { shape, value } = given;
+  const { valueSize, keySize, steps, element } = shape;
+  const { asked, seen, states, written, last } = carried(builder, given);
+  const [write, other] = writesOf(given, written);
+  const { output } = call(
+    builder,
+    shape,
+    { name: 'recurrence_output', places: chunksOf(shape), warps: WARPS.few },
+    { asked, states, seen: seen[0]!, seenRemove: seen[1], write: write!, other },
+    { output: { element, dims: value.dims } },
+    (kernel, arrays) => {
+      const chunk = kernel.place;
+      let sum = kernel.product(
+        kernel.read(arrays.asked, chunk, keySize),
+        kernel.readState(arrays.states, chunk),
+      );
+      const pairs = [[arrays.seen, arrays.write], ...(other ? [[arrays.seenRemove, arrays.other]] : [])] as [
+        KernelPointer,
+        KernelPointer,
+      ][];
+      for (const [by, what] of pairs)
+        sum = kernel.product(kernel.read(by, chunk, steps), kernel.read(what, chunk, valueSize), sum);
+      kernel.write(arrays.output, chunk, sum);
+    },
+  );
+  return [output, last, written ?? builder.splat(0, 'f32', value.dims)];
+}
+
+/** The gradient by each of `linearRecurrence`'s operands but the documents; undefined where there is no kernel for it. */
+export function recurrenceGradientByKernels(
+  builder: StableHloBuilder,
+  operands: readonly (Value | undefined)[],
+  seeds: { readonly dOutput: Value; readonly dLast: Value },
+  heads: Heads,
+): (Plain | undefined)[] | undefined {
+  const given = prepared(builder, operands, heads);
+  if (!given) return undefined;
+  const { shape, query, key, value, find, remove, rate, gate, state, isFirst } = given;
+  const { batch, sequence, heads: count, keySize, valueSize, steps, columns, element, removes } = shape;
+  const chunks = chunksOf(shape);
+  const erases = removes !== 'nothing';
+  // The builder emits the same instruction once, so that these are the values of the forward pass.
+  const { sums, asked, kept, seen, found, inverse, foundValues, states, written } = carried(builder, given);
+  const dOutput = builder.narrow(seeds.dOutput);
+  const dLast = builder.wide(seeds.dLast);
+  const per = (size: number, as: CallResult['element'] = element): CallResult => ({
+    element: as,
+    dims: [batch, sequence, count * size],
+  });
+
+  const back = erases
+    ? call(
+        builder,
+        shape,
+        { name: 'recurrence_chunks_back', places: chunks, warps: WARPS.few },
+        { seen: seen.at(-1)!, inverse: inverse!, kept: kept.at(-1)!, dOutput },
+        { own: per(valueSize), perState: per(keySize) },
+        (kernel, arrays) => {
+          const chunk = kernel.place;
+          const inverse = kernel.transposed(kernel.read(arrays.inverse, chunk, steps));
+          const dWritten = kernel.transposedProduct(
+            kernel.read(arrays.seen, chunk, steps),
+            kernel.read(arrays.dOutput, chunk, valueSize),
+          );
+          kernel.write(arrays.own, chunk, kernel.product(inverse, dWritten));
+          kernel.write(
+            arrays.perState,
+            chunk,
+            kernel.product(inverse, kernel.read(arrays.kept, chunk, keySize)),
+          );
+        },
+      )
+    : undefined;
+
+  const through = call(
+    builder,
+    shape,
+    { name: 'recurrence_states_back', places: valueSize / columns, warps: WARPS.few },
+    { sums, asked, dOutput, found, own: back?.own, perState: back?.perState, dLast },
+    {
+      dStates: { element, dims: [batch, chunks, count, keySize, valueSize] },
+      ...(erases && { solved: per(valueSize) }),
+      dState: { element: 'f32', dims: state.dims },
+    },
+    (kernel, arrays) => {
+      const part = kernel.part();
+      const end = kernel.chunks(
+        (chunk) => ({
+          last: kernel.lastGatesAsColumn(arrays.sums, chunk),
+          asked: kernel.read(arrays.asked, chunk, keySize),
+          dOutput: kernel.read(arrays.dOutput, chunk, valueSize, { part }),
+          ...(erases && {
+            found: kernel.read(arrays.found, chunk, keySize),
+            own: kernel.read(arrays.own, chunk, valueSize, { part }),
+            perState: kernel.read(arrays.perState, chunk, keySize),
+          }),
+        }),
+        kernel.wide(kernel.readOnly(arrays.dLast, part)),
+        true,
+        (chunk, now: Record<string, KernelValue>, after) => {
+          kernel.writeState(arrays.dStates, chunk, after, part);
+          const before = kernel.multiply(after, kernel.exp2(now.last!));
+          const asked = kernel.transposedProduct(now.asked!, now.dOutput!, before);
+          if (!erases) return asked;
+          const solved = kernel.product(now.perState!, after, kernel.wide(now.own!));
+          kernel.write(arrays.solved, chunk, solved, { ...part, size: valueSize });
+          return kernel.subtract(asked, kernel.transposedProduct(now.found!, solved));
+        },
+      );
+      kernel.writeOnly(arrays.dState, end, part);
+    },
+  );
+
+  /** Where heads share an operand the gradients of all are summed, in float32. */
+  const like = (x: Plain, size: number): CallResult =>
+    per(size, x.dims[2] === count * size ? x.element : 'f32');
+  const [write, other] = writesOf(given, written);
+  const made = call(
+    builder,
+    shape,
+    { name: 'recurrence_back', places: chunks, warps: WARPS.many },
+    {
+      ...{ query, key, find, remove, rate, sums, states, dStates: through.dStates, dOutput },
+      ...{ write: write!, other, solved: through.solved, ...(rate && { value }) },
+      ...(removes !== 'key' && { seen: seen[0]!, foundValues }),
+    },
+    {
+      dQuery: like(query, keySize),
+      dKey: like(key, keySize),
+      dValue: { element: value.element, dims: value.dims },
+      dGate: { element: 'f32', dims: gate.dims },
+      ...(find && { dFind: like(find, keySize) }),
+      ...(remove && { dRemove: like(remove, keySize) }),
+      ...(rate && { dRate: { element: 'f32', dims: rate.dims } }),
+    },
+    (kernel, arrays) => {
+      const tiles = tilesOf(kernel, shape, arrays);
+      const { chunk, query, key, rate, find, asking, written } = tiles;
+      const sum = (terms: readonly KernelValue[]): KernelValue => terms.reduce((a, b) => kernel.add(a, b));
+      const readAll = () => ({
+        seeds: (erases ? [arrays.dOutput, arrays.solved] : [arrays.dOutput]).map((array) =>
+          kernel.read(array, chunk, valueSize),
+        ),
+        writes: (other ? [arrays.write, arrays.other] : [arrays.write]).map((array) =>
+          kernel.read(array, chunk, valueSize),
+        ),
+        dAfter: kernel.readState(arrays.dStates, chunk),
+      });
+
+      const given = readAll();
+      const [dOutput, solved] = given.seeds as [KernelValue, KernelValue?];
+      const gradients = given.seeds.map((seed, i) =>
+        given.writes.map((x) => {
+          const all = kernel.below(kernel.productTransposed(seed, x));
+          return i === 0 ? all : kernel.negative(all);
+        }),
+      );
+      // Nothing decays between a token and itself.
+      const onDiagonal = given.writes.map((x) => kernel.sum(kernel.times(dOutput, x), 1));
+      let dValue = rate ? kernel.times(solved!, rate) : solved;
+      if (removes !== 'key') {
+        dValue = kernel.transposedProduct(kernel.read(arrays.seen, chunk, steps), dOutput);
+        dValue = kernel.product(kernel.times(key, tiles.untilEnd()), given.dAfter, dValue);
+        if (solved) {
+          const found = kernel.read(arrays.foundValues, chunk, steps);
+          dValue = kernel.subtract(dValue, kernel.transposedProduct(found, solved));
+        }
+      }
+      kernel.write(arrays.dValue, chunk, dValue!);
+      const ofValue =
+        rate && kernel.sum(kernel.times(kernel.read(arrays.value, chunk, valueSize), solved!), 1);
+
+      const within = kernel.decayedProductsBack(asking, written, gradients, arrays.sums, tiles.sums, chunk);
+
+      // Read once more, so that they are not in registers meanwhile.
+      const { seeds, writes, dAfter } = readAll();
+      const before = kernel.readState(arrays.states, chunk);
+      const sinceStart = tiles.sinceStart();
+      const [dQuery, dFind] = within[0].map((x, i) => {
+        const ofState = kernel.multiply(kernel.productTransposed(seeds[i]!, before), sinceStart);
+        return i === 0 ? kernel.add(x, ofState) : kernel.subtract(x, ofState);
+      });
+      const gained = [kernel.times(query, dQuery!), ...(dFind ? [kernel.times(find!, dFind)] : [])];
+      const dQueries = [dQuery!, ...written.map((x, i) => kernel.times(x, onDiagonal[i]!))];
+      kernel.write(arrays.dQuery, chunk, sum(dQueries));
+      if (arrays.dFind) kernel.write(arrays.dFind, chunk, dFind!);
+      if (rate)
+        kernel.write(arrays.dRate, chunk, kernel.add(ofValue!, kernel.sum(kernel.times(key, dFind!), 1)));
+
+      const untilEnd = tiles.untilEnd();
+      const held = kernel.sum(kernel.times(before, dAfter), 1, 0);
+      let ends = kernel.multiply(held, kernel.exp2(tiles.last));
+      let changes = sum(gained);
+      for (const [i, array] of [arrays.dKey, arrays.dRemove].slice(0, written.length).entries()) {
+        const ofState = kernel.multiply(kernel.productTransposed(writes[i]!, dAfter), untilEnd);
+        ends = kernel.add(ends, kernel.sum(kernel.times(written[i]!, ofState), 0));
+        const all = kernel.add(within[1][i]!, ofState);
+        changes = kernel.subtract(changes, kernel.times(written[i]!, all));
+        const dKeys = [
+          all,
+          kernel.times(query, onDiagonal[i]!),
+          ...(rate ? [kernel.multiply(dFind!, rate)] : []),
+        ];
+        kernel.write(array, chunk, sum(dKeys));
+      }
+      kernel.write(arrays.dGate, chunk, kernel.add(kernel.sinceGate(changes), kernel.perGate(ends)));
+    },
+  );
+
+  const shared = (x: Plain, like: Plain): Plain =>
+    builder.as(gathered(builder, x, keySize, like.dims[2]! / keySize), like.element);
+  const { dGate } = made;
+  return [
+    shared(made.dQuery, query),
+    shared(made.dKey, key),
+    made.dValue,
+    isFirst
+      ? builder.select(builder.broadcast(isFirst, dGate.dims), builder.splat(0, 'f32', dGate.dims), dGate)
+      : dGate,
+    through.dState,
+    made.dRate,
+    find && shared(made.dFind, find),
+    remove && shared(made.dRemove, remove),
+  ];
+}
+
+/** The sum over heads that share one of `own`: [batch, sequence, own * size]. */
+function gathered(builder: StableHloBuilder, x: Plain, size: number, own: number): Plain {
+  const [batch, sequence, width] = x.dims as [number, number, number];
+  const heads = width / size;
+  if (own === heads) return x;
+  const apart = builder.reshape(x, [batch, sequence, own, heads / own, size]);
+  return builder.reshape(builder.reduce('add', apart, [3]), [batch, sequence, own * size]);
+}
