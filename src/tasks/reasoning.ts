@@ -164,13 +164,13 @@ function lists(written: boolean): TokenTask {
     ...(!written && {
       reference: { score: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
     }),
-    // An inner list has at least four tokens, and its value.
-    ...(written && { most: (length: number) => Math.ceil(length / 5) + 1 }),
+    // A list has at least two items, so n lists have 3 n + 1 tokens at least, and 4 n with the values of the inner ones.
+    ...(written && { most: (length: number) => Math.floor((length - 1) / 4) }),
     sample(random, length) {
       expectRoom(name, length, 16);
       // 0 to 9 are digits, 10 to 13 open a list with its operator, 14 closes it, 15 asks, 16 fills before it.
       const most = length - 1 - random.below(Math.ceil(length / 2));
-      const { tokens, value } = list(random, written ? Math.floor((4 * most) / 5) : most, 0);
+      const { tokens, value } = list(random, written ? Math.floor((3 * most) / 4) : most, 0);
       const all = written ? withValues(tokens) : tokens;
       const filling = new Array<number>(length - 1 - all.length).fill(16);
       const whole = [...filling, ...all, 15, value];

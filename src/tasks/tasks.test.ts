@@ -181,6 +181,15 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
 });
 
 describe('written steps', () => {
+  test.each([16, 17, 64, 256, 512])('of the most lists that fit into %i tokens have room', (length) => {
+    const task = TOKEN_TASKS.find(({ name }) => name === 'listops-steps')!;
+    // Two items a list, nested wherever there is room, and no filling before.
+    const densest = Object.assign(new Random(1), { below: () => 0, uniform: () => 0 });
+    const { tokens, answers } = task.sample(densest, length);
+    expect(tokens.length).toBe(length);
+    expect(answers.length).toBeLessThanOrEqual(task.most!(length));
+  });
+
   test('follow from their sources alone', () => {
     const random = new Random(8);
     /** The answer computed from the tokens of the sources, in order. */
