@@ -49,10 +49,12 @@ function isOf(name: string, column: string | RegExp): boolean {
   return typeof column === 'string' ? name === column : column.test(name);
 }
 
-/** The design with the best median. */
+/** The design with the best median, of those that were trained with the most seeds: a lucky seed is not a median. */
 function bestOf(scores: Map<string, number[]>, better: 'more' | 'less'): [string, number[]] | undefined {
   const sign = better === 'more' ? 1 : -1;
-  return [...scores].sort(([, a], [, b]) => sign * (median(b) - median(a)))[0];
+  const most = Math.max(...[...scores.values()].map(({ length }) => length));
+  const trained = [...scores].filter(([, { length }]) => length === most);
+  return trained.sort(([, a], [, b]) => sign * (median(b) - median(a)))[0];
 }
 
 /** Chance level and published result of a trial's task. */
