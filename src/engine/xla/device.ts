@@ -62,7 +62,7 @@ export class XlaDevice implements Device {
   /** Devices that run each program, and the number of this process's first among them. */
   private readonly total: number;
   private readonly first: number;
-  /** The custom calls that programs may make. They cannot be sharded, and cuDNN's are not deterministic. */
+  /** The custom calls that programs may make; cuDNN's are not deterministic. */
   calls: ReadonlySet<Call>;
   private readonly mesh: Mesh | undefined;
   private readonly helpers = new Map<
@@ -93,7 +93,7 @@ export class XlaDevice implements Device {
       this.mesh = { devices: this.total, axisOf };
     }
     const all: readonly Call[] = options.deterministic === true ? ['triton'] : ['triton', 'cudnn'];
-    this.calls = new Set(this.mesh === undefined ? all : []);
+    this.calls = new Set(all);
     this.weights = new Weights((data, dtype, dims) => this.upload(data, dtype, dims, undefined), precision);
   }
 

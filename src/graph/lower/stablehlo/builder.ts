@@ -34,8 +34,15 @@ export class StableHloBuilder extends HloInstructions {
     readonly calls: ReadonlySet<Call> = new Set(),
     /** The precision of nodes of some layers, by their paths. */
     private readonly precisionOf?: (path: string) => Precision | undefined,
+    /** The devices that share the sequences of a batch. */
+    readonly devices = 1,
   ) {
     super();
+  }
+
+  /** Whether a call of this kind may be made on a batch of so many sequences: each device makes it on an equal share of them. */
+  mayCall(call: Call, batch: number): boolean {
+    return this.calls.has(call) && batch % this.devices === 0;
   }
 
   /** Lowers a node of this path in the precision of its layer. */

@@ -13,6 +13,7 @@ function results(
   outputs: Record<string, Tensor>,
   operands: Record<string, HostTensor>,
   fusesAttention: boolean,
+  devices = 1,
 ): { text: string; values: Float64Array[] } {
   const inputs = Object.entries(operands).map(([name]) => leaves[name]!);
   const lowered = lowerToStableHlo({
@@ -24,6 +25,7 @@ function results(
     sizes: () => 0,
     precision: fusesAttention ? 'bfloat16' : 'float32',
     calls: new Set(fusesAttention ? (['cudnn'] as const) : []),
+    ...(devices > 1 && { mesh: { devices, axisOf: () => undefined } }),
   });
   const given = lowered.arguments.map(({ name, element, dims }) => ({
     type: { element, dims },
@@ -63,6 +65,10 @@ function expectSame(
   expect(plain.text).not.toContain('custom_call');
   for (const [i, expected] of plain.values.entries())
     expect(relativeError(fused.values[i]!, expected)).toBeLessThan(1e-2);
+  // Two devices compute the same numbers of a sequence each.
+  const byTwo = results(outputs, operands, true, BATCH);
+  expect(byTwo.text.match(/manual_computation/g)).toHaveLength(calls);
+  expect(byTwo.values).toEqual(fused.values);
 }
 
 test('forward and backward: one call each, and no weights', () => {

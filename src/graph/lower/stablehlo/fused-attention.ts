@@ -86,7 +86,7 @@ export function fusedAttentionGradient(
     dims: [batch!, heads!, tokens!, size!],
   }));
   return call(builder, 'fmhaSoftmaxBackward', operands, results, {
-    ...config(q, k, mask, options.scale),
+    ...config(builder, q, k, mask, options.scale),
     bmm1_grad_gemm1_dot_dimension_numbers: axes([2], [1], [0, 1], [0, 2]),
     bmm1_grad_gemm2_dot_dimension_numbers: axes([3], [1], [0, 1], [0, 2]),
     bmm2_grad_gemm1_dot_dimension_numbers: axes([2], [1], [0, 1], [0, 2]),
@@ -102,9 +102,9 @@ function fits(
   value: Value | undefined,
   { window, valueSize }: AttentionOptions,
 ): boolean {
-  const [, , sequence, headDim] = query.dims as [number, number, number, number];
+  const [batch, , sequence, headDim] = query.dims as [number, number, number, number];
   return (
-    builder.calls.has('cudnn') &&
+    builder.mayCall('cudnn', batch) &&
     builder.precision === 'bfloat16' &&
     value !== undefined &&
     valueSize === undefined &&
@@ -138,7 +138,7 @@ function forward(
     { element: 'f32' as const, dims: [batch, heads, tokens] },
   ];
   const [mix, logTotal] = call(builder, 'fmhaSoftmax', operands, results, {
-    ...config(q, k, mask, scale),
+    ...config(builder, q, k, mask, scale),
     bmm1_dot_dimension_numbers: axes([3], [3], [0, 2], [0, 2]),
     bmm2_dot_dimension_numbers: axes([3], [1], [0, 1], [0, 2]),
     ...unused,
@@ -159,12 +159,16 @@ function call(
     cudnn_fmha_backend_config: settings,
   }).replaceAll('"', '\\22');
   // The last result is the call's workspace.
-  const workspace = { element: 'ui8' as const, dims: [0] };
+  const workspace = { element: 'ui8' as const, dims: [0], isScratch: true };
   const placed = results.map((result) =>
     result.dims.length === 4 ? { ...result, layout: [3, 1, 2, 0] } : result,
   );
-  const attributes = `api_version = 2 : i32, backend_config = "${text}"`;
-  return customCall(builder, `__cudnn$${target}`, attributes, operands, [...placed, workspace]).slice(0, -1);
+  return customCall(builder, {
+    target: `__cudnn$${target}`,
+    attributes: `api_version = 2 : i32, backend_config = "${text}"`,
+    operands,
+    results: [...placed, workspace],
+  }).slice(0, -1);
 }
 
 function axes(
@@ -181,8 +185,14 @@ function axes(
   };
 }
 
-/** A call's configuration, in the fields of XLA's `CudnnfMHABackendConfig`. */
-function config(q: Plain, k: Plain, mask: string, scale: number): Record<string, unknown> {
+/** A call's configuration for the sequences of one device, in the fields of XLA's `CudnnfMHABackendConfig`. */
+function config(
+  { devices }: StableHloBuilder,
+  q: Plain,
+  k: Plain,
+  mask: string,
+  scale: number,
+): Record<string, unknown> {
   const [batch, tokens, heads] = q.dims as [number, number, number];
   return {
     algorithm: {
@@ -195,7 +205,7 @@ function config(q: Plain, k: Plain, mask: string, scale: number): Record<string,
     fmha_scale: scale,
     intermediate_tensor_shape: {
       element_type: 'BF16',
-      dimensions: [batch, heads, tokens, k.dims[1]!].map(String),
+      dimensions: [batch / devices, heads, tokens, k.dims[1]!].map(String),
       tuple_shapes: [],
       layout: {
         dim_level_types: [],

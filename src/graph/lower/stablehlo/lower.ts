@@ -14,7 +14,7 @@ import {
 } from '../../tensor.js';
 import { type Call, StableHloBuilder } from './builder.js';
 import { appended } from './states.js';
-import { typeOf } from './text.js';
+import { shardingText, typeOf } from './text.js';
 import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
 import { WRITING_RESULTS, writeTokens, writingArguments } from './writing.js';
 
@@ -107,6 +107,7 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     graph.logitBytes,
     graph.calls,
     graph.precisionOf,
+    mesh?.devices,
   );
   const values = new Map<Tensor, Value>();
   const parameters: Parameter[] = [];
@@ -279,8 +280,7 @@ export function moduleOf(
 
 /** The Shardy annotation of a tensor that is sharded along an axis. */
 function shardingOf(dims: readonly number[], axis: number | undefined): string {
-  const axes = dims.map((_, i) => (i === axis ? '{"devices"}' : '{}'));
-  return `sdy.sharding = #sdy.sharding<@mesh, [${axes.join(', ')}]>`;
+  return `sdy.sharding = #sdy.sharding${shardingText(dims, axis)}`;
 }
 
 /** Lowers nodes in order. */

@@ -76,6 +76,11 @@ export class HloText {
   }
 }
 
+/** How a value is cut over the devices of the mesh, in Shardy's syntax: along `axis`, or not at all. */
+export function shardingText(dims: readonly number[], axis: number | undefined): string {
+  return `<@mesh, [${dims.map((_, i) => (i === axis ? '{"devices"}' : '{}')).join(', ')}]>`;
+}
+
 /** The type of a value in StableHLO's syntax, such as `tensor<2x3xf32>`. */
 export function typeOf({ element, dims }: Pick<Plain, 'element' | 'dims'>): string {
   return typeText(element, dims);

@@ -7,7 +7,7 @@ import type { Element } from '../../lower/stablehlo/value.js';
 import { evaluateFused } from './fused-attention.js';
 import { type Instruction, parseModule, type Region, type TensorType } from './parse.js';
 import { evaluateTriton, TRITON } from './triton.js';
-import { verify } from './verify.js';
+import { devicesOf, verify } from './verify.js';
 
 /** Elements as numbers; truth values as 0 and 1. */
 export interface Evaluated {
@@ -274,9 +274,48 @@ function evaluate(instruction: Instruction, operands: readonly Evaluated[], scop
       while (runRegion(condition, values, scope)[0]!.data[0]) values = runRegion(body, values, scope);
       return values.map(({ data }) => data);
     }
+    case 'manual_computation':
+      return onEachDevice(instruction, operands);
     default:
       throw new Error(`${name} is not evaluated`);
   }
+}
+
+/** Runs the region for each device on its part of the operands, and puts the parts of the results together. */
+function onEachDevice(instruction: Instruction, operands: readonly Evaluated[]): Float64Array[] {
+  const { attributes, regions, resultTypes } = instruction;
+  const [body] = regions as [Region];
+  const devices = devicesOf(instruction);
+  const results = resultTypes.map(({ dims }) => new Float64Array(size(dims)));
+  /** Calls back with the places of a device's part and of the whole. */
+  const places = (
+    part: readonly number[],
+    whole: readonly number[],
+    axis: number,
+    device: number,
+    call: (own: number, all: number) => void,
+  ): void =>
+    forEach(part, (index, own) => {
+      const at = index.map((each, i) => (i === axis ? device * part[axis]! + each : each));
+      call(own, offset(whole, at));
+    });
+  for (let device = 0; device < devices; device++) {
+    const given = body.arguments.map(({ type }, i) => {
+      const [whole, data] = [operands[i]!, new Float64Array(size(type.dims))];
+      const axis = (attributes.in_axes as readonly number[])[i]!;
+      places(type.dims, whole.type.dims, axis, device, (own, all) => {
+        data[own] = whole.data[all]!;
+      });
+      return { type, data };
+    });
+    for (const [i, part] of runRegion(body, given, new Map()).entries()) {
+      const axis = (attributes.out_axes as readonly number[])[i]!;
+      places(part.type.dims, resultTypes[i]!.dims, axis, device, (own, all) => {
+        results[i]![all] = part.data[own]!;
+      });
+    }
+  }
+  return results;
 }
 
 function dot({ attributes, resultTypes }: Instruction, a: Evaluated, b: Evaluated): Float64Array {

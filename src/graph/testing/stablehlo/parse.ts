@@ -145,6 +145,7 @@ class Parser {
   }
 
   private pretty(): Made {
+    if (this.accept('sdy.manual_computation')) return this.manualComputation();
     const name = this.match(/stablehlo\.(\w+)/y).slice('stablehlo.'.length);
     if (UNARY.has(name) || BINARY.has(name)) {
       const operands = this.ids();
@@ -297,6 +298,32 @@ class Parser {
     const attributes = { target, config, operandLayouts, resultLayouts: layouts() };
     this.expect('}');
     return { name: 'custom_call', operands, attributes, ...this.signature() };
+  }
+
+  /** What each device computes of its own part of the operands. */
+  private manualComputation(): Made {
+    this.expect('(');
+    const operands = this.listUntil(')', () => this.id());
+    // Of each value the axis that is cut, -1 for none.
+    const axes = (name: string): number[] => {
+      this.expect(`${name}=[`);
+      return this.listUntil(']', () => {
+        const parts = this.match(/<@mesh, \[[^\]]*\]>/y).match(/\{[^}]*\}/g);
+        return (parts ?? ['']).indexOf('{"devices"}');
+      });
+    };
+    const attributes = { in_axes: axes('in_shardings'), out_axes: axes('out_shardings') };
+    this.expect('manual_axes={"devices"}');
+    this.expect('(');
+    const parameters = this.listUntil(')', () => {
+      const id = this.id();
+      this.expect(':');
+      return { id, type: this.type(), attributes: '' };
+    });
+    this.expect('{');
+    const region = { ...this.instructions('sdy.return'), arguments: parameters };
+    this.expect('}');
+    return { name: 'manual_computation', operands, attributes, regions: [region], ...this.signature() };
   }
 
   /** `, dims = [1, 0], dim = 2` */

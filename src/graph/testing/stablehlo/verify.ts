@@ -21,7 +21,9 @@ function verifyRegion(region: Region, around: ReadonlyMap<string, TensorType>): 
   for (const instruction of region.instructions) {
     try {
       expectTypes(instruction.operands, instruction.operandTypes, types);
-      for (const inner of instruction.regions) verifyRegion(inner, types);
+      // What each device computes sees nothing of the values around it.
+      const isIsolated = instruction.name === 'manual_computation';
+      for (const inner of instruction.regions) verifyRegion(inner, isIsolated ? new Map() : types);
       const made = resultsOf(instruction);
       if (made.map(typeText).join() !== instruction.resultTypes.map(typeText).join()) {
         throw new Error(`it makes ${made.map(typeText)}, not ${instruction.resultTypes.map(typeText)}`);
@@ -246,9 +248,29 @@ function resultsOf(instruction: Instruction): readonly TensorType[] {
       );
       return operandTypes;
     }
+    case 'manual_computation': {
+      const [body] = regions as [Region];
+      const devices = devicesOf(instruction);
+      const whole = ({ element, dims }: TensorType, axis: number): TensorType => ({
+        element,
+        dims: dims.map((dim, i) => (i === axis ? dim * devices : dim)),
+      });
+      const given = body.arguments.map(({ type }, i) => whole(type, list('in_axes')[i]!));
+      expect(given.map(typeText).join() === operandTypes.map(typeText).join(), 'the parts of its operands');
+      return body.returnTypes.map((type, i) => whole(type, list('out_axes')[i]!));
+    }
     default:
       throw new Error('there is no such instruction');
   }
+}
+
+/** Of a `manual_computation`: how many devices its operands are cut over. */
+export function devicesOf({ attributes, operandTypes, regions }: Instruction): number {
+  const axes = attributes.in_axes as readonly number[];
+  const cut = axes.findIndex((axis) => axis >= 0);
+  expect(cut >= 0, 'no operand is cut');
+  const axis = axes[cut]!;
+  return operandTypes[cut]!.dims[axis]! / regions[0]!.arguments[cut]!.type.dims[axis]!;
 }
 
 function expectStarts(starts: readonly TensorType[], x: TensorType): void {

@@ -102,6 +102,9 @@ test('decays of e^-10 for a token', () => check({ sequence: 70, gates: 'key', de
 test('documents, each of which begins with a state of zeros', () =>
   check({ sequence: 70, gates: 'key', rule: 'beta', documents: true }));
 
+test('an erase, and documents, of two sequences', () =>
+  check({ batch: 2, sequence: 18, gates: 'key', rule: 'erase', documents: true }));
+
 test('documents without gates', () => check({ sequence: 70, gates: 'none', rule: 'beta', documents: true }));
 
 test('states of 128 x 64, of which several programs have columns', () =>

@@ -97,7 +97,7 @@ function prepared(
   heads: Heads,
 ): Prepared | undefined {
   const [query, key, value, gate, state, beta, find, remove, documents] = operands;
-  if (!builder.calls.has('triton')) return undefined;
+  if (!builder.mayCall('triton', value!.dims[0]!)) return undefined;
   const [batch, sequence, width] = value!.dims as [number, number, number];
   const [keySize, valueSize] = [query!.dims[2]! / heads.query, width / heads.value];
   const isSame = remove?.kind === 'plain' && key!.kind === 'plain' && remove.id === key!.id;

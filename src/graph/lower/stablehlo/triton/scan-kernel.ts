@@ -138,12 +138,12 @@ export class ScanKernel extends KernelBuilder {
     return this.multiply(x, this.fill(Math.LN2, x.dims));
   }
 
-  /** A token's row in an array [batch, sequence, size or width]; in that of this block of [blocks, batch, ...], where they are `apart`. */
+  /** A token's row in an array [batch, sequence, size or width]; in that of this block of [batch, blocks, ...], where they are `apart`. */
   private token(array: KernelPointer, t: KernelValue, of: Side, apart = false): KernelPointer {
-    const { batch, sequence, size, width } = this.shape;
+    const { sequence, size, width } = this.shape;
     const long = (value: number): KernelValue => this.integer(value, 'i64');
     let row = this.long(this.row);
-    if (apart) row = this.add(this.multiply(this.long(this.block), long(batch)), row);
+    if (apart) row = this.add(this.multiply(row, long(width / this.channels)), this.long(this.block));
     const token = this.add(this.multiply(row, long(sequence)), this.long(t));
     return this.at(array, this.multiply(token, long(of === 'numbers' ? size : width)));
   }
@@ -174,7 +174,7 @@ export class ScanKernel extends KernelBuilder {
 
   /**
    * Writes what `over` made of a token. Several threads have the same numbers in registers, and each writes another one: the one in place
-   * i along an axis over which was summed its i-th. What a block summed over its channels goes into [blocks, batch, sequence, size].
+   * i along an axis over which was summed its i-th. What a block summed over its channels goes into [batch, blocks, sequence, size].
    */
   write(array: KernelPointer, t: KernelValue, of: Side, x: KernelValue): void {
     const pairs: readonly (readonly [registers: Axis, threads: Axis])[] =

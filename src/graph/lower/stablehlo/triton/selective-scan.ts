@@ -102,7 +102,7 @@ function prepared(builder: StableHloBuilder, operands: readonly (Value | undefin
   const [batch, sequence, width] = value!.dims as [number, number, number];
   const size = rate!.dims[1]!;
   const shape = { batch, sequence, width, size };
-  if (!builder.calls.has('triton') || sequence < 2 || !hasScanKernels(shape)) return undefined;
+  if (!builder.mayCall('triton', batch) || sequence < 2 || !hasScanKernels(shape)) return undefined;
   const taken = (x: Value): Plain => {
     const plain = builder.plain(x);
     return plain.element === 'bf16' ? plain : builder.wide(plain);
@@ -137,10 +137,16 @@ export function scanByKernel(
   const { shape, v, s, rate, k, q, state } = given;
   const all = [v, s, rate, k, q, state];
   const output = builder.narrowElement as 'f32' | 'bf16';
-  const [y, last] = callKernel(builder, forwardKernel(shape, elementsOf(all), output), all, [
-    { element: output, dims: v.dims },
-    { element: 'f32', dims: state.dims },
-  ]) as [Plain, Plain];
+  const [y, last] = callKernel(
+    builder,
+    forwardKernel(shape, elementsOf(all), output),
+    all,
+    [
+      { element: output, dims: v.dims },
+      { element: 'f32', dims: state.dims },
+    ],
+    [rate],
+  ) as [Plain, Plain];
   return [y, turned(builder, last)];
 }
 
@@ -153,40 +159,43 @@ export function scanGradientByKernels(
   const given = prepared(builder, operands);
   if (!given) return undefined;
   const { shape, v, s, rate, k, q, state } = given;
+  const { batch, sequence, width, size } = shape;
   const dY = builder.narrow(dOutput);
   const ofEnd = turned(builder, builder.wide(dLast));
   const perChannel = { element: 'f32' as const, dims: v.dims };
   const ofState = { element: 'f32' as const, dims: state.dims };
   const forward = [v, s, rate, k, q, state, dY, ofEnd];
   const again = againKernel(shape, elementsOf(forward));
-  const perBlock = { element: 'f32' as const, dims: [again.grid[0], ...k.dims] };
-  const [dQs, read, dRates] = callKernel(builder, again, forward, [perBlock, perChannel, ofState]) as [
-    Plain,
-    Plain,
-    Plain,
-  ];
+  const perBlock = { element: 'f32' as const, dims: [batch, again.grid[0], sequence, size] };
+  const [dQs, read, dRates] = callKernel(
+    builder,
+    again,
+    forward,
+    [perBlock, perChannel, ofState],
+    [rate],
+  ) as [Plain, Plain, Plain];
   const back = [v, s, rate, k, q, dY, ofEnd];
-  const [dV, dKs, written, dState] = callKernel(builder, backKernel(shape, elementsOf(back)), back, [
-    perChannel,
-    perBlock,
-    perChannel,
-    ofState,
-  ]) as [Plain, Plain, Plain, Plain];
+  const [dV, dKs, written, dState] = callKernel(
+    builder,
+    backKernel(shape, elementsOf(back)),
+    back,
+    [perChannel, perBlock, perChannel, ofState],
+    [rate],
+  ) as [Plain, Plain, Plain, Plain];
 
   const times = (a: Plain, b: Plain): Plain => builder.binary('multiply', builder.wide(a), builder.wide(b));
   const inflow = builder.binary('subtract', times(dY, read), times(v, written));
   const held = turned(builder, builder.wide(last));
   const atEnd = builder.reduce('add', times(rate, times(ofEnd, held)), [2]);
   const sums = cumulativeSum(builder, inflow, 1, true);
-  const [batch, , width] = v.dims as [number, number, number];
   const dStep = builder.binary('add', sums, builder.reshape(atEnd, [batch, 1, width]));
-  const summed = (x: Plain): Plain => builder.reduce('add', x, [0]);
+  const overBlocks = (x: Plain): Plain => builder.reduce('add', x, [1]);
   return [
     builder.as(dV, v.element),
     builder.as(dStep, s.element),
-    summed(dRates),
-    builder.as(summed(dKs), k.element),
-    builder.as(summed(dQs), q.element),
+    builder.reduce('add', dRates, [0]),
+    builder.as(overBlocks(dKs), k.element),
+    builder.as(overBlocks(dQs), q.element),
     turned(builder, dState),
   ];
 }

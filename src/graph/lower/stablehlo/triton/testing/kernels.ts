@@ -15,6 +15,7 @@ export function run(
   leaves: readonly Tensor[],
   calls: readonly Call[],
   precision: Precision,
+  devices = 1,
 ) {
   const lowered = lowerToStableHlo({
     outputs,
@@ -25,6 +26,7 @@ export function run(
     sizes: () => 0,
     precision,
     calls: new Set(calls),
+    ...(devices > 1 && { mesh: { devices, axisOf: () => undefined } }),
   });
   const given = lowered.arguments.map(({ name, element, dims }) => ({
     type: { element, dims },
@@ -38,7 +40,7 @@ const TOLERANCE = { float32: 2e-5, bfloat16: 2e-2 };
 
 /**
  * Expects results and their gradients by all float32 leaves to be the same with kernels, which are so many, as without: in float32, or of
- * products in bfloat16 the same as in float32.
+ * products in bfloat16 the same as in float32. Two devices compute the same numbers of the halves of a batch.
  */
 export function expectSame(
   leaf: Readonly<Record<string, Tensor>>,
@@ -67,4 +69,8 @@ export function expectSame(
     expect(relativeError(byKernels.values[i]!.data, plain.values[i]!.data), name).toBeLessThan(
       TOLERANCE[precision],
     );
+  if (Object.values(operands)[0]!.dims[0]! % 2 !== 0) return;
+  const byTwo = run(outputs, fed, leaves, ['triton'], precision, 2);
+  expect(byTwo.text.match(/manual_computation/g)).toHaveLength(kernels);
+  expect(byTwo.values).toEqual(byKernels.values);
 }
