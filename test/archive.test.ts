@@ -1,6 +1,6 @@
 /**
  * Archives as a whole: documents are read once and found, what changes is read anew, what cannot be read says why, and what ends in the middle
- * is gone on with. On PGlite, and on the PostgreSQL that HEDDLE_TEST_POSTGRES names (postgres://user@host/database), whose tables it empties.
+ * is gone on with. On PGlite, and on a PostgreSQL of its own where one is installed.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -46,6 +46,7 @@ import {
   serveChatCompletions,
 } from './testing/chat-completions.js';
 import { build, heddle } from './testing/heddle.js';
+import { hasPostgres, startPostgres } from './testing/postgres.js';
 import { serve, writeTinyModel } from './testing/server.js';
 
 interface OpenApi {
@@ -116,10 +117,7 @@ async function hitsOf(events: AsyncGenerator<AskEvent>): Promise<string[]> {
   return sources!.kind === 'sources' ? sources!.hits.map(({ name, page }) => `${name} ${page}`) : [];
 }
 
-const STORES = [
-  ['PGlite', () => join(root, 'archive')],
-  ['PostgreSQL', () => process.env.HEDDLE_TEST_POSTGRES!],
-] as const;
+const STORES = ['PGlite', ...(hasPostgres ? ['PostgreSQL'] : ['PostgreSQL (skipped: none is installed)'])];
 
 test('Ctrl-C ends the wait for an archive that another process uses, and a wrong path makes none', async () => {
   const place = join(root, 'in-use');
@@ -188,23 +186,33 @@ test('the command reads, says what it could not, searches and exports; killed in
   ]);
 });
 
-describe.each(STORES)('on %s', (store, placeOf) => {
-  const there = store === 'PGlite' || process.env.HEDDLE_TEST_POSTGRES !== undefined;
+describe.each(STORES)('on %s', (store) => {
+  const there = store === 'PGlite' || hasPostgres;
+  let postgres: Awaited<ReturnType<typeof startPostgres>> | undefined;
   let archive: Archive;
+  let place: string;
   let folder: string;
 
   beforeAll(async () => {
     if (!there) return;
-    // Making a database takes long: a copy of the one that the command has made is one, too.
-    const made = join(root, 'by-command', 'database');
-    if (store === 'PGlite' && existsSync(made))
-      cpSync(made, join(placeOf(), 'database'), { recursive: true });
-    archive = await Archive.open({ place: placeOf(), states: join(root, `states-${store}`), create: true });
+    if (store === 'PGlite') {
+      place = join(root, 'archive');
+      // Making a database takes long: a copy of the one that the command has made is one, too.
+      const made = join(root, 'by-command', 'database');
+      if (existsSync(made)) cpSync(made, join(place, 'database'), { recursive: true });
+    } else {
+      postgres = await startPostgres();
+      place = postgres.url;
+    }
+    archive = await Archive.open({ place, states: join(root, `states-${store}`), create: true });
     await archive.database.query(
       'TRUNCATE archive_roots, archive_files, archive_uploads, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
     );
   });
-  afterAll(() => archive?.close());
+  afterAll(async () => {
+    await archive?.close();
+    await postgres?.stop();
+  });
   beforeEach(() => {
     disk.full = false;
     folder = mkdtempSync(join(root, 'documents-'));
@@ -366,7 +374,7 @@ describe.each(STORES)('on %s', (store, placeOf) => {
     // What is nearly full lets nobody write, and everybody read.
     disk.free = 30e6;
     await archive.close();
-    archive = await Archive.open({ place: placeOf(), states: join(root, `states-${store}`) });
+    archive = await Archive.open({ place, states: join(root, `states-${store}`) });
     expect(await found('avocet')).toEqual(['before.txt 1']);
     await expect(add()).rejects.toThrow(/30 MB are free, and 64 are needed/);
     disk.full = false;
