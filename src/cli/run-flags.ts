@@ -1,5 +1,4 @@
 /** The common options of training runs. */
-import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import { parseJson } from '../checkpoint/index.js';
@@ -7,7 +6,6 @@ import type { DeviceName, DeviceOptions, ProcessOptions } from '../engine/index.
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
-import { reasonOf } from '../platform/unreadable.js';
 import {
   ADAMW_DEFAULTS,
   KEEPS,
@@ -21,6 +19,7 @@ import {
 } from '../train/index.js';
 import { byLetter } from './by-letter.js';
 import { compilingLine, threadsOption, trainingDeviceOption } from './loading-options.js';
+import { readNamedFile } from './named-file.js';
 import { number, wholeNumber } from './options.js';
 
 /** The options of a training run. */
@@ -164,17 +163,9 @@ export function phasesOption(): Option {
     .argParser((text): TrainingPhase[] => {
       const isList = text.trimStart().startsWith('[');
       const source = isList ? '--phases' : text;
-      return parsePhases(parseJson(isList ? text : readText(text)), source);
+      return parsePhases(parseJson(isList ? text : readNamedFile(text)), source);
     })
     .conflicts('steps');
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
-  }
 }
 
 /** The options of `openDevice`. Throws `ConfigError` for GPUs that do not divide a batch, and for incomplete options of a group of processes. */

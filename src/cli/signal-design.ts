@@ -1,17 +1,9 @@
 /** The model for training on other data than text: a design of some size, or a config. */
-import { readFile } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
 import { ConfigError } from '../errors.js';
-import {
-  hybridModel,
-  type ModalityConfig,
-  type Model,
-  modelFromConfig,
-  parseConfigText,
-  presetOf,
-} from '../models/index.js';
-import { reasonOf } from '../platform/unreadable.js';
+import { hybridModel, type ModalityConfig, type Model, modelFromConfig, presetOf } from '../models/index.js';
+import { readConfigFile } from './named-file.js';
 import type { RunFlags } from './run-flags.js';
 
 /**
@@ -29,10 +21,7 @@ export async function signalDesign(
     const size = command.getOptionValueSource('size') === 'cli' ? named : 'nano';
     return hybridModel(presetOf(design, size, input));
   }
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
-  });
-  const json = parseConfigText(text, path);
+  const json = readConfigFile(path);
   const { input: own } = json;
   if (json.model_type !== 'heddle')
     throw new ConfigError(

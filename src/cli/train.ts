@@ -1,56 +1,12 @@
 /** `heddle train`: trains a new model on a corpus, or fine-tunes an existing one. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { positive } from '../bench/positive.js';
-import { heddleCall } from '../command-line.js';
-import type { Device } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
-import { LanguageModel } from '../generate/index.js';
-import {
-  CHECKPOINT,
-  countParameters,
-  DESIGNS,
-  hybridModel,
-  IMAGE_DESIGNS,
-  isImageDesign,
-  type LoraConfig,
-  type Model,
-  modelFolder,
-  modelFromConfig,
-  parametersOf,
-  parseConfigText,
-  preset,
-  presetAfter,
-  readModel,
-  SIZES,
-  SOURCE_DESIGNS,
-  withLora,
-} from '../models/index.js';
-import { reasonOf } from '../platform/unreadable.js';
+import { DESIGNS, IMAGE_DESIGNS, SIZES, SOURCE_DESIGNS } from '../models/index.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
-import {
-  ChatTemplate,
-  findTokenizer,
-  type IdForm,
-  idTokenizer,
-  isPairTemplate,
-  Tokenizer,
-  tokenizerFiles,
-  trainBpe,
-} from '../text/index.js';
-import {
-  DOCUMENT_FORMS,
-  type DocumentForm,
-  expectNoRun,
-  FINE_TUNING_RATES,
-  phasesOf,
-  TRAINING_DEFAULTS,
-  type TrainingInput,
-} from '../train/index.js';
-import { followRun, say } from './follow-run.js';
-import { formatCount } from './format.js';
+import { DOCUMENT_FORMS, FINE_TUNING_RATES, TRAINING_DEFAULTS } from '../train/index.js';
 import { idsOption } from './ids-to-learn.js';
+import { NEW_VOCABULARY } from './model-to-train.js';
 import { above0, atLeast0, choice, each, share, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
@@ -61,31 +17,15 @@ import {
   optimizerOption,
   phasesOption,
   type RunFlags,
-  settingsOf,
 } from './run-flags.js';
-import type { EncodedText, TextToLearn } from './text-to-learn.js';
-import { isPairs, toLearn } from './to-learn.js';
+import { isPairs } from './to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { augmentationFrom, type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 import { soundsByClass } from './train-sounds.js';
+import { type TextFlags, trainText } from './train-text.js';
 
-/** Tokens of a new tokenizer. */
-const NEW_VOCABULARY = 4096;
-
-interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
-  documents: DocumentForm | 'join';
-  validation: number;
-  from?: string;
-  lora?: number;
-  loraAlpha?: number;
-  tokenizer?: string;
-  teacher?: string;
-  distill: number;
-  match: number;
-  vocab?: number;
-  ids?: IdForm;
-}
+interface TrainOptions extends RunFlags, TextFlags, Partial<SeriesFlags>, ImageFlags {}
 
 /** Arguments, options and action of `heddle train`. */
 export function configure(command: Command): void {
@@ -224,115 +164,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   if (isPairs(source) && options.documents !== 'join') {
     throw new ConfigError(`--documents cuts a corpus, and ${source} has pairs of texts: leave it out`);
   }
-  const lora = loraOf(options);
-  if (options.teacher !== undefined) await readModel(modelFolder(options.teacher));
-  const { from: named } = options;
-  const from = named === undefined ? undefined : modelFolder(named);
-  if (!options.resume) await expectNoRun(options.out);
-  const base = from === undefined ? undefined : await readModel(from);
-  const config = await configOf(options);
-  const readsSource = base
-    ? base.source !== undefined
-    : options.design === 'encoder-decoder' || config?.source !== undefined;
-  const text = await toLearn(source, readsSource, options);
-  // Ids need none.
-  const own = await tokenizerFor(text, options);
-  const model = base ?? (await modelFor(options, text, own, config));
-  const tokenizer = own ?? idTokenizer(model.vocabSize, `${source} has token ids`);
-  const learned = text.encode(tokenizer, model);
-  const chatTemplate = own && (await chatTemplateFor(own, text, from));
-  const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
-  const parameters = countParameters(parametersOf(model));
-  const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
-  const teacher =
-    options.teacher === undefined
-      ? undefined
-      : { folder: modelFolder(options.teacher), weight: options.distill, match: options.match };
-  const perStep = settings.batch * settings.accumulate * settings.sequence;
-  say(`corpus      ${learned.about}`);
-  say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
-  if (teacher)
-    say(
-      `teacher     ${options.teacher}: its words count ${teacher.weight}, its hidden states ${teacher.match}`,
-    );
-  if (lora)
-    say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
-  say(
-    `run         ${settings.steps} steps ${settings.phases ? 'in phases' : `of ${formatCount(perStep)} tokens`} (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
-  );
-  for (const [i, { start, end, settings: own }] of (settings.phases ? phasesOf(settings) : []).entries()) {
-    const rates = Object.entries(own.rates ?? {}).map(([pattern, factor]) => `, ${pattern} at ${factor}`);
-    say(
-      `phase ${i + 1}     steps ${start + 1} to ${end}: ${own.batch * own.accumulate} sequences of ${own.sequence}${rates.join('')}`,
-    );
-  }
-
-  const made = lora ? [named!, '--adapter', options.out] : [join(options.out, CHECKPOINT)];
-  await followRun(
-    {
-      model,
-      ...(from !== undefined && { from }),
-      ...(lora && { lora }),
-      ...(teacher && { teacher }),
-      ...(own && { tokenizer: own }),
-      ...(chatTemplate !== undefined && { chatTemplate }),
-      data: learned.data,
-      settings,
-      folder: options.out,
-      resume: options.resume,
-      sampler: (writer) => sampler(tokenizer, learned, settings.seed, writer),
-    },
-    options,
-    {
-      quality: ({ loss, perplexity }) =>
-        `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity!.toFixed(2)}`,
-      result: ({ perplexity }) => `validation perplexity ${perplexity!.toFixed(2)}`,
-      made: lora ? 'adapter' : 'model',
-      next: `${heddleCall('generate', ...made)} ${learned.example}`,
-      unit: 'tokens',
-    },
-  );
-}
-
-/** Tokens that a sample has. */
-const SAMPLE_LENGTH = 48;
-
-/** Continues, or answers, a held-out text with the same seed each time, on `device`. */
-function sampler(
-  tokenizer: Tokenizer,
-  { prompt, source }: Pick<EncodedText, 'prompt' | 'source'>,
-  seed: number,
-  device: Device,
-): NonNullable<TrainingInput['sample']> {
-  return async (model, weights) => {
-    const writer = await LanguageModel.compile(model, weights, tokenizer, device);
-    try {
-      const session = writer.session();
-      if (source) await session.readSource(source.given);
-      if (prompt.length > 0) await session.read([...prompt]);
-      let text = '';
-      for await (const piece of session.generate({ seed, maxTokens: SAMPLE_LENGTH })) text += piece.text;
-      session.dispose();
-      const asked = tokenizer.decode([...prompt]);
-      return { prompt: source ? `${source.name}\t${asked}` : asked, text };
-    } finally {
-      await writer.dispose();
-    }
-  };
-}
-
-/** The adapters that are asked for. */
-function loraOf({ from, lora: rank, loraAlpha }: TrainOptions): LoraConfig | undefined {
-  if (rank === undefined) {
-    if (loraAlpha === undefined) return undefined;
-    throw new ConfigError('--lora-alpha scales adapters: say of which rank they are with --lora');
-  }
-  if (from === undefined) {
-    throw new ConfigError(
-      '--lora trains adapters beside the weights of a model: name its folder with --from',
-    );
-  }
-  return { rank, alpha: loraAlpha ?? 2 * rank };
+  return trainText(source, options);
 }
 
 /** `side`, or `width`x`height`. */
@@ -348,76 +180,4 @@ function rateFactor(text: string, before: Record<string, number> = {}): Record<s
   const at = text.lastIndexOf('=');
   if (at < 1) throw new InvalidArgumentError('expected a pattern of names and a factor, as in *.mixer.*=0.1');
   return { ...before, [text.slice(0, at)]: atLeast0(text.slice(at + 1)) };
-}
-
-function defaultRate({ from, lora }: TrainOptions): number {
-  if (lora !== undefined) return FINE_TUNING_RATES.lora;
-  return from === undefined ? TRAINING_DEFAULTS.learningRate : FINE_TUNING_RATES.whole;
-}
-
-/** What stands between the texts and the model: nothing, where it reads and writes ids. */
-async function tokenizerFor(
-  { documents, vocabSize }: TextToLearn,
-  options: TrainOptions,
-): Promise<Tokenizer | undefined> {
-  if (options.from !== undefined) return findTokenizer(modelFolder(options.from));
-  if (options.resume) {
-    // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.
-    await readModel(join(options.out, CHECKPOINT));
-    return findTokenizer(join(options.out, CHECKPOINT));
-  }
-  if (options.tokenizer !== undefined) return Tokenizer.load(modelFolder(options.tokenizer));
-  if (vocabSize !== undefined) return undefined;
-  const texts = documents.map(({ text }) => text);
-  return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab ?? NEW_VOCABULARY })));
-}
-
-/**
- * What asks the model as it is trained: the template of pairs for pairs, null for none at all. An existing model keeps its own template
- * (undefined), unless that is one of pairs and the corpus is not, or the reverse.
- */
-async function chatTemplateFor(
-  tokenizer: Tokenizer,
-  { chatTemplate }: TextToLearn,
-  from: string | undefined,
-): Promise<string | null | undefined> {
-  const own = from === undefined ? undefined : await ChatTemplate.load(from);
-  if (own && isPairTemplate(own) === (chatTemplate !== undefined)) return undefined;
-  return chatTemplate?.(tokenizer) ?? (own && null);
-}
-
-async function modelFor(
-  options: TrainOptions,
-  text: TextToLearn,
-  tokenizer: Tokenizer | undefined,
-  config: Record<string, unknown> | undefined,
-): Promise<Model> {
-  const { design, size } = options;
-  const source = tokenizer && text.source?.(tokenizer);
-  // A small text may not yield as many tokens as asked for.
-  const vocabSize = tokenizer?.vocabSize ?? options.vocab ?? text.vocabSize!;
-  if (config) {
-    const given = source && { source: { ...source, ...(config.source as object | undefined) } };
-    return modelFromConfig(
-      { ...(!tokenizer && { vocab_size: vocabSize }), ...config, ...given },
-      options.config!,
-    );
-  }
-  if (isImageDesign(design))
-    throw new ConfigError(`the design '${design}' is a network of images, not of text`);
-  if (source) return hybridModel(presetAfter(design, size, vocabSize, source));
-  if (design === 'encoder-decoder')
-    throw new ConfigError(`the design '${design}' writes one text from another: give a .tsv file of pairs`);
-  const made = preset(design, size, vocabSize);
-  // Which ids begin and end a text only a tokenizer says.
-  return hybridModel(tokenizer ? made : { ...made, bosTokenId: undefined, eosTokenId: undefined });
-}
-
-/** What a config of the caller's own holds, if there is one. */
-async function configOf({ config: path }: TrainOptions): Promise<Record<string, unknown> | undefined> {
-  if (path === undefined) return undefined;
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
-  });
-  return parseConfigText(text, path);
 }
