@@ -10,6 +10,7 @@ import {
   gather,
   readFindings,
   SECTIONS,
+  takeFindings,
   type Work,
   writePage,
 } from '../evidence/index.js';
@@ -52,10 +53,13 @@ export function configure(command: Command): void {
       each,
     )
     .option('--list', 'print the names of the work, and do none', false)
-    .option(
-      '--take <file>',
-      "take over findings of another machine's findings.json; may be given several times",
-      each,
+    .addOption(
+      new Option(
+        '--take <file>',
+        "measure nothing: take over what another machine's findings.json has of today's settings, unless it was measured later here, and write the page; may be given several times",
+      )
+        .argParser(each)
+        .conflicts(['section', 'only', 'list', 'minutes']),
     )
     .option('--minutes <n>', 'end after so many minutes; the next run goes on', number)
     .option('--jobs <n>', 'processes at a time, for what measures no time', positive, 1)
@@ -75,11 +79,16 @@ async function run(flags: EvidenceFlags): Promise<void> {
     return;
   }
   if (flags.work !== undefined) return doWork(works, flags.work, out, flags);
-  const taken = await Promise.all((flags.take ?? []).map(readFindings));
+  const others = flags.take && (await Promise.all(flags.take.map(readFindings))).flat();
   const findings = await Findings.open(out);
   try {
-    await findings.add(...taken.flat());
-    await gatherAll(works, findings, flags);
+    if (others) {
+      const all = SECTIONS.flatMap((section) => section.works({ quick }));
+      const { taken, outdated, known } = await takeFindings(findings, others, all);
+      say(
+        `of ${others.length} findings ${taken} were taken over, ${known} are here already, and ${outdated} are of settings or tasks that are gone`,
+      );
+    } else await gatherAll(works, findings, flags);
     await writePage(out, findings, SECTIONS, { quick });
     say(`the page is ${out}/README.md`);
   } finally {

@@ -15,6 +15,7 @@ import {
   gather,
   readFindings,
   SECTIONS,
+  takeFindings,
   type Work,
   writePage,
 } from './index.js';
@@ -168,6 +169,33 @@ test('the page omits findings with outdated settings, deletes those that no work
     /\| ssm \| - \| 0\.003 \| 1, of which 1 diverged \|/,
   );
   await findings.close();
+});
+
+test('findings of another machine are taken over if their settings are those of today, and no later ones are here', async () => {
+  const folder = mkdtempSync(join(here, 'taken-'));
+  const [one, two] = [1, 2].map((seed): Wanted => ({ of: `seed ${seed}`, settings })) as [Wanted, Wanted];
+  const findingOf = (wanted: Wanted, at: string, score: number): Finding => ({
+    ...{ key: `${work.name}/${wanted.of}`, settings: wanted.settings, numbers: { score }, device: 'cpu' },
+    ...{ command: 'heddle evidence', version: '0', at, seconds: 1 },
+    machine: { cpu: 'any', cores: 1, memoryBytes: 1, system: 'any', node: 'v20' },
+  });
+  const findings = await Findings.open(folder);
+  await findings.add(findingOf(one, '2026-02-02T00:00:00.000Z', 2));
+  const outdated = { ...one, settings: { ...settings, size: 'other' } };
+  const others = [
+    findingOf(one, '2026-01-01T00:00:00.000Z', 1),
+    findingOf(outdated, '2026-03-03T00:00:00.000Z', 3),
+    findingOf({ ...one, of: 'gone' }, '2026-03-03T00:00:00.000Z', 4),
+    findingOf(two, '2026-01-02T00:00:00.000Z', 6),
+    findingOf(two, '2026-01-01T00:00:00.000Z', 5),
+  ];
+  const works = [{ ...work, asks: () => [one, two] }];
+  expect(await takeFindings(findings, others, works)).toEqual({ taken: 1, outdated: 2, known: 2 });
+  expect(findings.all.map(({ numbers }) => numbers.score)).toEqual([2, 6]);
+  const later = [findingOf(one, '2026-03-01T00:00:00.000Z', 7)];
+  expect(await takeFindings(findings, later, works)).toEqual({ taken: 1, outdated: 0, known: 0 });
+  await findings.close();
+  expect((await Findings.read(folder)).all.map(({ numbers }) => numbers.score)).toEqual([7, 6]);
 });
 
 test("the recipe's digest changes with the design, size or keys", () => {

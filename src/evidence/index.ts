@@ -12,6 +12,7 @@ export { type Finding, Findings, readFindings } from './finding.js';
 export { gather } from './gather.js';
 export { writePage } from './page.js';
 export type { Scope, Section } from './section.js';
+export { takeFindings } from './take.js';
 export { ANSWERS, BASELINE, SCORE } from './trial.js';
 export { taskTold } from './trial-report.js';
 export { type Bench, benchOf, type Work } from './work.js';
