@@ -104,7 +104,7 @@ test('a model that goes on with other data is asked as it learned last', async (
     const path = join(here, out, 'checkpoint', 'chat_template.jinja');
     return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
   };
-  const further = (path: string, out: string, from: string) =>
+  const further = (path: string, out: string, from: string, ...args: string[]) =>
     heddle([
       'train',
       path,
@@ -116,6 +116,7 @@ test('a model that goes on with other data is asked as it learned last', async (
       '1',
       '--threads',
       '1',
+      ...args,
     ]);
   const { stderr } = await train(pairs, 'of pairs', '--steps', '1');
   expect(template('of pairs'), stderr).toMatch(/^\{# heddle: pairs #\}/);
@@ -131,6 +132,23 @@ test('a model that goes on with other data is asked as it learned last', async (
   expect(template('of chats')).toBe('{{ messages[-1].content }}');
   await further(pairs, 'of pairs again', 'of words');
   expect(template('of pairs again')).toBe(template('of pairs'));
+
+  // An adapter has the template of what it learned; that of its model stays as it is.
+  const continued = async (of: string, ...adapter: string[]): Promise<string> => {
+    const greedy = ['--temperature', '0', '--max-tokens', '3', '--prompt', 'the car is red'];
+    return (await heddle(['generate', join(here, of), ...adapter, ...greedy])).stdout;
+  };
+  await further(pairs, 'adapter to pairs', 'of words', '--lora', '2');
+  expect(template('adapter to pairs')).toBe(template('of pairs'));
+  expect(await continued('of words')).not.toContain('\t');
+  expect(await continued('of words', '--adapter', join(here, 'adapter to pairs'))).toMatch(
+    /^the car is red\t/,
+  );
+  await further(words, 'adapter to words', 'of pairs', '--lora', '2');
+  expect(await continued('of pairs')).toMatch(/^the car is red\t/);
+  expect(await continued('of pairs', '--adapter', join(here, 'adapter to words'))).not.toContain('\t');
+  await heddle(['merge', ...['of words', 'adapter to pairs', 'merged'].map((name) => join(here, name))]);
+  expect(await continued('merged')).toMatch(/^the car is red\t/);
 });
 
 test('a line of names, and pairs that are held out and learned too, are told', async () => {

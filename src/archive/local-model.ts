@@ -30,7 +30,7 @@ export class LocalModel implements ArchiveModel {
     model: LanguageModel,
   ): Promise<LocalModel> {
     const folder = modelFolder(name);
-    const template = await ChatTemplate.load(folder);
+    const template = await ChatTemplate.load(folder, {}, model.adapter);
     const stopTokens = template ? await endOfTurnIds(folder, model.tokenizer) : [];
     return new LocalModel(name, archive, model, template, stopTokens);
   }

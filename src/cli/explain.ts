@@ -61,7 +61,10 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
     source === undefined
       ? await continued(
           model,
-          asPairSource(await ChatTemplate.load(modelFolder(folder)), await textToRead(flags)),
+          asPairSource(
+            await ChatTemplate.load(modelFolder(folder), {}, model.adapter),
+            await textToRead(flags),
+          ),
           flags.write,
         )
       : await continuedAfter(model, source, flags.text ?? '', flags.write);

@@ -35,11 +35,16 @@ export function configure(command: Command): void {
 async function promptOf(
   given: string,
   folder: string,
-  { source, state }: { source: SourceGiven | undefined; state?: string },
+  {
+    source,
+    state,
+    adapter,
+  }: { source: SourceGiven | undefined; state?: string; adapter: string | undefined },
 ): Promise<string> {
   if (source !== undefined && given !== '') return `${given.replace(/\t$/, '')}${PAIR_SEPARATOR}`;
   // After a state the text goes on from what was read.
-  return state === undefined ? asPairSource(await ChatTemplate.load(modelFolder(folder)), given) : given;
+  if (state !== undefined) return given;
+  return asPairSource(await ChatTemplate.load(modelFolder(folder), {}, adapter), given);
 }
 
 /** What was read, before what was written; empty where nothing was. */
@@ -75,7 +80,7 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   // After a source or a state the prompt is optional, so standard input is not read from a terminal.
   const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
   const given = flags.prompt ?? (waits ? await text(process.stdin) : '');
-  const prompt = await promptOf(given, folder, { ...flags, source });
+  const prompt = await promptOf(given, folder, { ...flags, source, adapter: model.adapter });
   if (prompt !== '' || session.tokens.length === 0) await session.read(prompt);
   const readTime = performance.now() - started;
   const read = session.tokens.length - before;

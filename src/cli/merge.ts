@@ -1,5 +1,7 @@
 /** `heddle merge`: merges an adapter into the weights of its model. */
 import { existsSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
@@ -13,6 +15,7 @@ import {
   readWeights,
   writeModelLike,
 } from '../models/index.js';
+import { TEMPLATE_FILE } from '../text/index.js';
 import { leavingNothing } from './interrupt.js';
 
 /** Arguments and action of `heddle merge`. */
@@ -29,12 +32,16 @@ async function run(name: string, adapterName: string, out: string): Promise<void
   if (existsSync(out)) throw new StorageError(`${out} is there already: name a folder that is not`);
   const folder = modelFolder(name);
   const model = await readModel(folder);
-  const adapter = await readAdapter(checkpointFolder(adapterName), model, folder);
+  const adapterFolder = checkpointFolder(adapterName);
+  const adapter = await readAdapter(adapterFolder, model, folder);
   const weights = mergeAdapter(await readWeights(folder, model), adapter);
   await leavingNothing(() =>
     writeFolderAtomic(out, async (temporary) => {
       await writeModelLike(folder, temporary, { ...adapter.model, adapters: () => undefined }, weights);
       await copyCompanions(folder, temporary);
+      // An adapter may have been trained on conversations of another form.
+      if (existsSync(join(adapterFolder, TEMPLATE_FILE)))
+        await copyFile(join(adapterFolder, TEMPLATE_FILE), join(temporary, TEMPLATE_FILE));
     }),
   );
   process.stderr.write(`${out}: the model of ${name} with the adapter of ${adapterName}, in float32\n`);

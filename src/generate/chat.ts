@@ -128,8 +128,8 @@ export class ChatSession {
   }
 
   /**
-   * A conversation with the template and the end-of-turn tokens of the model's folder (or whatever `loadModel` takes); undefined if the model
-   * has no template, unless `lines` is set. Throws `TokenizerError`, with the file's path, for a file that is damaged.
+   * A conversation with the template and the end-of-turn tokens of the model's folder (or whatever `loadModel` takes); the template of an adapter
+   * comes first. Undefined if there is no template, unless `lines` is set. Throws `TokenizerError`, with the file's path, for a file that is damaged.
    */
   static async open(
     model: LanguageModel,
@@ -137,7 +137,7 @@ export class ChatSession {
     { lines = false, ...options }: ChatOpenOptions = {},
   ): Promise<ChatSession | undefined> {
     const folder = modelFolder(name);
-    const template = await ChatTemplate.load(folder);
+    const template = await ChatTemplate.load(folder, {}, model.adapter);
     if (!template && !lines) return undefined;
     const ends = await endOfTurnIds(folder, model.tokenizer);
     return new ChatSession(model, template, {

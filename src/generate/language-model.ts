@@ -91,11 +91,13 @@ export class LanguageModel {
     private readonly reopen: () => Promise<ReadonlyMap<string, Weight>>,
     private readonly ownsDevice: boolean,
     private readonly room: StateRoom,
+    /** The folder of the adapter that the model was loaded with, whose chat template comes before that of the model. */
+    readonly adapter: string | undefined,
   ) {}
 
   /**
    * Compiles a model from layers and weights. `reopen` returns the weights again for tracing and embedding; by default they are kept. With
-   * `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`.
+   * `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`, and `adapter` the folder of an adapter that is part of the layers.
    */
   static async compile(
     model: Model,
@@ -106,10 +108,12 @@ export class LanguageModel {
       reopen = async () => weights,
       ownsDevice = false,
       cache,
+      adapter,
     }: {
       reopen?: () => Promise<ReadonlyMap<string, Weight>>;
       ownsDevice?: boolean;
       cache?: CacheForm;
+      adapter?: string;
     } = {},
   ): Promise<LanguageModel> {
     const kept = cache ? withModelCache(model, cache) : model;
@@ -117,7 +121,18 @@ export class LanguageModel {
     const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
     const runner = new Runner(decoder, model.vocabSize);
     const room = new StateRoom(kept, device, weights);
-    return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice, room);
+    return new LanguageModel(
+      kept,
+      model,
+      tokenizer,
+      runner,
+      fingerprint,
+      device,
+      reopen,
+      ownsDevice,
+      room,
+      adapter,
+    );
   }
 
   /** The prefill chunk, in tokens. */

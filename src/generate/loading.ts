@@ -39,6 +39,8 @@ export interface OpenedModel {
   readonly folder: string;
   readonly model: Model;
   readonly weights: ReadonlyMap<string, Weight>;
+  /** The folder of the adapter's files, if there is one. */
+  readonly adapter?: string;
   /** Opens the weights again, so that weights quantized while loading need not be kept in their original form. */
   readonly reopen: () => Promise<ReadonlyMap<string, Weight>>;
   readonly device: Device;
@@ -70,7 +72,14 @@ export async function loadFrom<T>(
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
   const { model, weights } = await openModel(folder, adapter, quantization);
   const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
-  const opened = { folder, model, weights, reopen, ...(cache && { cache }) };
+  const opened = {
+    folder,
+    model,
+    weights,
+    reopen,
+    ...(cache && { cache }),
+    ...(adapter !== undefined && { adapter }),
+  };
   if (typeof asked !== 'string') return make({ ...opened, device: asked, ownsDevice: false });
   const device = await openDevice(asked, options);
   try {

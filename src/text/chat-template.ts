@@ -78,24 +78,20 @@ export class ChatTemplate {
 
   /**
    * The template of a model's folder: of `chat_template.jinja`, else of `tokenizer_config.json`, else of
-   * `chat_template.json`; undefined when there is none. Throws `TokenizerError`, with the file's path, for one that
-   * cannot be read.
+   * `chat_template.json`; undefined when there is none, or an empty one. That of the folder `adapter` comes first: an
+   * adapter may have been trained on conversations of another form. Throws `TokenizerError`, with the file's path, for
+   * one that cannot be read.
    */
-  static async load(folder: string, limits: Partial<TemplateLimits> = {}): Promise<ChatTemplate | undefined> {
-    const configPath = join(folder, TOKENIZER_CONFIG);
-    const config = checkTokenizerConfig((await readJson(configPath)) ?? {}, configPath);
-    const variables = specialTokens(config);
-    const made = (origin: string, sources: Sources | undefined): ChatTemplate | undefined =>
-      sources && new ChatTemplate({ sources, origin, variables, limits });
-
-    const ownPath = join(folder, TEMPLATE_FILE);
-    const own = await readTemplate(ownPath);
-    if (own !== undefined) return made(ownPath, { default: own });
-    const legacyPath = join(folder, LEGACY_FILE);
-    return (
-      made(configPath, sourcesOf(config, configPath)) ??
-      made(legacyPath, sourcesOf((await readJson(legacyPath)) ?? {}, legacyPath))
-    );
+  static async load(
+    folder: string,
+    limits: Partial<TemplateLimits> = {},
+    adapter?: string,
+  ): Promise<ChatTemplate | undefined> {
+    const base = await templateIn(folder);
+    const own = adapter === undefined ? undefined : await templateIn(adapter);
+    const { origin, sources } = own?.sources ? own : base;
+    if (!sources || sources.default?.trim() === '') return undefined;
+    return new ChatTemplate({ sources, origin, variables: { ...base.variables, ...own?.variables }, limits });
   }
 
   /**
@@ -204,6 +200,23 @@ function withArguments(call: Call): Call {
     // Invalid JSON, such as a truncated text, is passed to the template as it is.
     return call;
   }
+}
+
+/** The templates in a folder, the file that has them, and the special tokens that the tokenizer's config names. */
+async function templateIn(
+  folder: string,
+): Promise<{ origin: string; sources: Sources | undefined; variables: Record<string, unknown> }> {
+  const [ownPath, configPath, legacyPath] = [TEMPLATE_FILE, TOKENIZER_CONFIG, LEGACY_FILE].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  const config = checkTokenizerConfig((await readJson(configPath)) ?? {}, configPath);
+  const variables = specialTokens(config);
+  const own = await readTemplate(ownPath);
+  if (own !== undefined) return { origin: ownPath, sources: { default: own }, variables };
+  const configured = sourcesOf(config, configPath);
+  if (configured) return { origin: configPath, sources: configured, variables };
+  const legacy = sourcesOf((await readJson(legacyPath)) ?? {}, legacyPath);
+  return { origin: legacyPath, sources: legacy, variables };
 }
 
 /** The largest size of a template file. */

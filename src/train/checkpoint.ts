@@ -188,6 +188,12 @@ export async function writeCheckpoint(
   await writeFolderAtomic(join(input.folder, CHECKPOINT), async (temporary) => {
     if (lora && from !== undefined) {
       await writeAdapter(temporary, { model, weights }, lora, from);
+      // An empty template takes the place of that of the model.
+      if (chatTemplate !== undefined)
+        await writeFileAtomic(
+          join(temporary, TEMPLATE_FILE),
+          chatTemplate === null ? '' : `${chatTemplate}\n`,
+        );
     } else {
       if (from === undefined) await writeModel(temporary, model, weights);
       else await writeModelLike(from, temporary, model, weights);

@@ -46,7 +46,7 @@ export interface TrainingInput {
   teacher?: TeacherInput;
   /** The tokenizer, which is saved with the model, for models of text. */
   tokenizer?: Tokenizer;
-  /** The source of a chat template, in Jinja, which is saved with the model in the place of that of `from`; null for none, even if `from` has one. */
+  /** The source of a chat template, in Jinja, which is saved with the model or the adapter in the place of that of `from`; null for none, even if `from` has one. */
   chatTemplate?: string | null;
   data: DataSource;
   settings: TrainingSettings;

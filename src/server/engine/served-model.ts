@@ -79,7 +79,7 @@ export class ServedModel {
       await language.dispose();
       throw error;
     }
-    const template = await ChatTemplate.load(folder);
+    const template = await ChatTemplate.load(folder, {}, language.adapter);
     const { model, tokenizer } = language;
     const sampling = { ...SAMPLING_DEFAULTS, ...(await readGenerationConfig(folder)) };
     const format = template
