@@ -1,10 +1,12 @@
 /** Random access reading of files, with system errors explained. */
 import { type OpenedFile, openFile, statsOf } from '#platform';
+import { expectText } from '../arguments.js';
 import { CheckpointError } from '../errors.js';
 import { reasonOf } from '../platform/unreadable.js';
 
 /** Opens a file. Throws CheckpointError when it does not exist, is not a file, or cannot be opened. */
 export async function openForReading(path: string): Promise<OpenedFile> {
+  expectText(path, 'the path is');
   try {
     // Opening a pipe would wait for its writer.
     const { kind } = await statsOf(path);

@@ -8,7 +8,9 @@
  * kept, before the generation prompt, since that may change too; at most the last answer is then read again. Snapshots of earlier turns
  * are in a cache, within its budget, for when an earlier turn is edited.
  */
+
 import { modelFolder } from '#locate';
+import { expectList, expectText } from '../arguments.js';
 import { DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -18,6 +20,7 @@ import {
   type ChatRenderOptions,
   ChatTemplate,
   endOfTurnIds,
+  expectMessages,
   type JoinedAnswer,
   joinedParts,
   messageOf,
@@ -173,7 +176,10 @@ export class ChatSession {
    * option outside its range, and `DataError` while the last answer is being generated.
    */
   say(text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
-    return this.#answer(() => [...this.#messages, { role: 'user', content: text }], options);
+    return this.#answer(() => {
+      expectText(text, 'the message is');
+      return [...this.#messages, { role: 'user', content: text }];
+    }, options);
   }
 
   /**
@@ -181,7 +187,10 @@ export class ChatSession {
    * conversations with the same cache, are not read again.
    */
   answer(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
-    return this.#answer(() => messages, options);
+    return this.#answer(() => {
+      expectMessages(messages);
+      return messages;
+    }, options);
   }
 
   /**
@@ -190,6 +199,7 @@ export class ChatSession {
    */
   tell(results: readonly ToolResult[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
+      expectList(results, 'the results are', 'objects, each with an id and a content');
       const calls = this.#messages.at(-1)?.role === 'assistant' ? (this.#turn?.calls ?? []) : [];
       const told = results.map(({ id, content }) => {
         const call = calls.find((each) => each.id === id);
@@ -218,6 +228,7 @@ export class ChatSession {
       if (!(Number.isInteger(turn) && turn >= 0 && turn < this.turns)) {
         throw new DataError(`there is no turn ${turn}: the conversation has ${this.turns}, counted from 0`);
       }
+      expectText(text, 'the message is');
       const said = [...this.#messages.keys()].filter((i) => this.#messages[i]!.role === 'user');
       return [...this.#messages.slice(0, said[turn]), { role: 'user', content: text }];
     }, options);
@@ -225,6 +236,7 @@ export class ChatSession {
 
   /** The tokens of messages, as this conversation would read them. Throws `TokenizerError` for messages that the template refuses. */
   async encode(messages: readonly ChatMessage[]): Promise<readonly number[]> {
+    expectMessages(messages);
     return (await (await this.#learned()).alone(messages, this.#context)).ids;
   }
 

@@ -1,4 +1,5 @@
 /** A loaded language model: logits of whole sequences, and sessions that read and generate. */
+import { expectList } from '../arguments.js';
 import {
   type Device,
   type HostTensor,
@@ -97,7 +98,8 @@ export class LanguageModel {
 
   /**
    * Compiles a model from layers and weights. `reopen` returns the weights again for tracing and embedding; by default they are kept. With
-   * `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`, and `adapter` the folder of an adapter that is part of the layers.
+   * `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`, and `adapter` the folder of an
+   * adapter that is part of the layers.
    */
   static async compile(
     model: Model,
@@ -168,13 +170,14 @@ export class LanguageModel {
    * `DataError` for an empty sequence.
    */
   async logits(ids: readonly (readonly number[])[]): Promise<Logits> {
+    expectList(ids, 'the sequences are', 'lists of tokens');
+    for (const row of ids) this.check(row);
     const batch = ids.length;
     const lengths = ids.map(({ length }) => length);
     if (batch === 0 || lengths.includes(0)) {
       throw new DataError('there are no tokens: give at least one sequence, and one token in each');
     }
     const sequence = lengths.reduce((a, b) => Math.max(a, b));
-    for (const row of ids) this.check(row);
     const { vocabSize } = this.model;
     const dims = [batch, sequence, vocabSize] as const;
     const data = hostZeros('float32', dims).data as Float32Array;
@@ -297,9 +300,10 @@ export class LanguageModel {
     return [...(endOfText === undefined ? [] : [endOfText]), ...this.model.eosTokenIds];
   }
 
-  /** Throws `DataError` for what is not a token of this model, `DeviceError` once the model is disposed of. */
+  /** Throws `DataError` for what is no list, or not a token of this model, `DeviceError` once the model is disposed of. */
   check(ids: readonly number[]): void {
     this.expectAlive();
+    expectList(ids, 'the tokens are', 'numbers');
     const { vocabSize } = this.model;
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
     if (wrong !== undefined) throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
@@ -345,9 +349,9 @@ export class LanguageModel {
    */
   async embed(prompt: string | readonly number[]): Promise<Float32Array> {
     const own = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
+    this.check(own);
     if (own.length === 0) throw new DataError('there are no tokens: give some text to embed');
     const ids = typeof prompt === 'string' ? this.tokenizer.fromStart([...own]) : own;
-    this.check(ids);
     const text = (await this.embedder()).begin();
     try {
       for (let start = 0; start < ids.length; start += this.chunk) {

@@ -1,4 +1,5 @@
 /** A session: reads, generates, forks and restores one sequence, and shares prefixes with other sessions through a cache. */
+import { expectList } from '../arguments.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -90,8 +91,7 @@ export class Session {
     const encode = (text: string): number[] =>
       this.tokens.length === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
     const ids = typeof prompt === 'string' ? encode(prompt) : prompt;
-    if (ids === null || typeof ids !== 'object')
-      throw new DataError(`the prompt is ${String(ids)}: expected a text or a list of tokens`);
+    expectList(ids, 'the prompt is', 'tokens, or a text');
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // The whole prompt is checked first, so that it is read whole or not at all.
     this.model.check(ids);
@@ -130,8 +130,8 @@ export class Session {
    * Reads further tokens, at most a chunk, and returns the logits [tokens, vocabulary] after each of them. Throws as `read` does.
    */
   async readEach(ids: readonly number[]): Promise<Float32Array> {
-    if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     this.model.check(ids);
+    if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     this.begin();
     try {
       return await this.sequence.readEach(ids);

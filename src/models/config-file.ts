@@ -1,4 +1,5 @@
 /** Reads `config.json` and finds the model family that it belongs to. */
+import { expectObject } from '../arguments.js';
 import { quote, visible } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { withFractions } from './export-config.js';
@@ -70,6 +71,7 @@ export function formatConfig(json: Readonly<Record<string, unknown>>): string {
 
 /** The model of a `config.json`. Throws `ConfigError` for an unknown family, and for values that the family does not allow. */
 export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: string): Model {
+  expectObject(json, 'the config is', 'an object');
   const type = json.model_type;
   const family = FAMILIES.find((one) =>
     type === undefined ? one.recognizes?.(json) : one.modelTypes.some((name) => name === type),

@@ -3,6 +3,7 @@
  * norm_f}` and `lm_head`; parallel mixers are `mixer.mixers.N` with norms `mixer.norms.N`, and layers with shared weights have the names of
  * the first of them.
  */
+import { expectObject } from '../arguments.js';
 import { ConfigError } from '../errors.js';
 import {
   bothWays,
@@ -44,6 +45,7 @@ export const hybridFamily: Family = {
 
 /** The model of a config, without weights. Throws `ConfigError` if its layers do not fit its input. */
 export function hybridModel(config: ModelConfig): Model {
+  expectObject(config, 'the config is', 'an object');
   const layers = parsePattern(config.pattern);
   const modality = config.input && modalityOf(config.input, config.hiddenSize);
   const attends = layers.some(({ letters }) => letters.includes('X'));

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { expectText } from '../arguments.js';
 import { CHECKPOINT, METRICS, SHIPPED_MODEL } from './names.js';
 
 const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, import.meta.url));
@@ -12,8 +13,9 @@ const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, im
 /** The shipped model. `sotu` is a short name for it. */
 const SHIPPED_NAMES = [SHIPPED_MODEL, 'sotu'];
 
-/** The folder of a model's files. An unknown name is returned unchanged: opening it gives the error. */
+/** The folder of a model's files. An unknown name is returned unchanged: opening it gives the error. Throws `DataError` for what is no text. */
 export function modelFolder(name: string): string {
+  expectText(name, 'the name of the model is');
   if (!existsSync(name) && SHIPPED_NAMES.includes(name)) return SHIPPED_FOLDER;
   const folder = checkpointFolder(name);
   return ggufIn(folder) ?? folder;
@@ -41,6 +43,7 @@ function isFolder(path: string): boolean {
 
 /** For the folder of a training run, the folder of its checkpoint (a model or an adapter); other folders unchanged. */
 export function checkpointFolder(folder: string): string {
+  expectText(folder, 'the folder is');
   const has = (name: string): boolean => existsSync(join(folder, name));
   const isRun = (has(METRICS) || has(CHECKPOINT)) && !has('config.json') && !has('adapter_config.json');
   return isRun ? join(folder, CHECKPOINT) : folder;

@@ -3,6 +3,7 @@
  * all parts `{*-}` of the same letters in braces share their weights, each with a state of its own; `<M>` mixes along the sequence in
  * both directions.
  */
+import { expectText } from '../arguments.js';
 import { ConfigError } from '../errors.js';
 
 /** The letters of our own patterns. A digit cannot be one: it would be read as part of a number of repetitions. */
@@ -87,6 +88,7 @@ export function layerLetters({ letters }: PatternLayer): string {
 
 /** The layers of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
 export function parsePattern(pattern: string): PatternLayer[] {
+  expectText(pattern, 'the pattern is');
   const parts = new Parser(pattern).parse();
   const first = new Map<string, number>();
   return parts.map(({ letters, shared }, index) => {

@@ -5,6 +5,7 @@
  * pre-tokens that contain it, and a merge visits only those and corrects the counts of the neighbouring pairs. The next pair
  * is taken from a heap, whose entries may be outdated and are then corrected when they are taken.
  */
+import { expectIterable, expectObject } from '../arguments.js';
 import { ConfigError, DataError } from '../errors.js';
 import { ALPHABET, PRE_TOKEN, toByteSymbols } from './byte-level.js';
 
@@ -40,6 +41,8 @@ export interface TrainedBpe {
  * Throws `ConfigError` for invalid sizes or special tokens, `DataError` when there is no text.
  */
 export function trainBpe(texts: Iterable<string>, options: BpeOptions): TrainedBpe {
+  expectIterable(texts, 'the texts are', 'texts');
+  expectObject(options, 'the options are', 'an object with vocabSize');
   const { vocabSize, specialTokens = [END_OF_TEXT], minFrequency = 2, onProgress } = options;
   const tokens = startingTokens(specialTokens, vocabSize, minFrequency);
   const vocab = new Map(tokens.map((token, id) => [token, id]));

@@ -4,8 +4,10 @@
  *
  * A template is untrusted: it can only use its variables, and its work is limited (see jinja/budget.ts).
  */
+
 import { z } from 'zod';
 import { join, readText, statsOf } from '#platform';
+import { expectList, expectObject } from '../arguments.js';
 import { DataError, TokenizerError } from '../errors.js';
 import { reasonOf } from '../platform/unreadable.js';
 import { readExactJson } from './exact-json.js';
@@ -101,6 +103,7 @@ export class ChatTemplate {
    * limits; `DataError` for messages that are not plain data.
    */
   async render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): Promise<string> {
+    expectMessages(messages);
     const template = this.#template(options.tools !== undefined);
     const read = messages.map(withReadArguments);
     try {
@@ -200,6 +203,13 @@ function withArguments(call: Call): Call {
     // Invalid JSON, such as a truncated text, is passed to the template as it is.
     return call;
   }
+}
+
+/** Throws `DataError` for anything but a list of objects. */
+export function expectMessages(messages: readonly ChatMessage[]): void {
+  expectList(messages, 'the messages are', 'objects, each with a role and a content');
+  for (const [i, message] of messages.entries())
+    expectObject(message, `message ${i + 1} is`, 'an object with a role and a content');
 }
 
 /** The templates in a folder, the file that has them, and the special tokens that the tokenizer's config names. */

@@ -6,6 +6,7 @@ export {
   type ChatRenderOptions,
   ChatTemplate,
   type ChatTemplateParts,
+  expectMessages,
   TEMPLATE_FILE,
 } from './chat-template.js';
 export { type GuardedPrompt, guardControlTokens, type PromptParts } from './control-tokens.js';

@@ -5,8 +5,10 @@
  * white space precedes it, so no token spans a visible character and the space after it. Texts are therefore cut before such spaces, and each
  * distinct piece is encoded once. For tokenizers without this known property the whole text is encoded at once.
  */
+
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
-import { DataError, TokenizerError } from '../errors.js';
+import { expectIterable, expectObject, expectText } from '../arguments.js';
+import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
 import { endsWordsAtSpaces } from './cuttings.js';
 import { LongestMatch } from './longest-match.js';
@@ -60,6 +62,7 @@ export class Tokenizer {
     folder?: string,
     private readonly hint?: string,
   ) {
+    expectObject(files, 'the files of the tokenizer are', 'an object with tokenizer and config');
     const pathOf = (name: string): string => (folder === undefined ? name : `${folder}/${name}`);
     const json = checkTokenizerJson(files.tokenizer, pathOf(TOKENIZER_JSON));
     const config = checkTokenizerConfig(files.config, pathOf(TOKENIZER_CONFIG));
@@ -99,7 +102,7 @@ export class Tokenizer {
    * the end. Half a surrogate pair is read as U+FFFD. Throws `DataError` for something that is not a string.
    */
   encode(text: string): number[] {
-    if (typeof text !== 'string') throw new DataError(`the text is ${String(text)}: expected a string`);
+    expectText(text, 'the text is');
     if (!this.#pieces) return this.#encodeWhole(text);
     const ids: number[] = [];
     for (const piece of piecesOf(text)) {
@@ -143,8 +146,7 @@ export class Tokenizer {
 
   /** The text of ids exactly as the model wrote it, special tokens by their names. An id without a token (a padding row) gives no text. Throws `DataError` for something that is not a list. */
   decode(ids: Iterable<number>): string {
-    if (typeof ids?.[Symbol.iterator] !== 'function')
-      throw new DataError(`the tokens are ${String(ids)}: expected a list of numbers`);
+    expectIterable(ids, 'the tokens are', 'numbers');
     const known = Array.from(ids).filter((id) => this.#library.id_to_token(id) !== undefined);
     // The library refuses an empty list, and its clean-up would drop spaces.
     return known.length === 0 ? '' : this.#library.decode(known, { clean_up_tokenization_spaces: false });

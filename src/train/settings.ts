@@ -1,4 +1,5 @@
 /** The settings of training runs, their defaults and validation. */
+import { expectObject } from '../arguments.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Model } from '../models/index.js';
@@ -81,6 +82,7 @@ export function checkSequence(sequence: number): void {
 
 /** Throws `ConfigError` for a value outside its range. */
 export function checkSettings(settings: TrainingSettings): void {
+  expectObject(settings, 'the settings are', 'an object, such as TRAINING_DEFAULTS');
   const whole = (key: keyof TrainingSettings, least: number): void => {
     const value = settings[key] as number;
     if (!(Number.isSafeInteger(value) && value >= least))

@@ -2,7 +2,9 @@
  * The training loop. A run's folder has `checkpoint`, a model in Hugging Face's layout (or an adapter) with everything for resuming, and the log
  * `metrics.jsonl`. On the CPU a run that is interrupted and resumed ends with the same bits as an uninterrupted one.
  */
+
 import { appendText, join, lockFolder, nextTurn, readText, statsOf } from '#platform';
+import { expectObject } from '../arguments.js';
 import { inWords, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
@@ -58,6 +60,7 @@ export function checkRun({
 
 /** Trains a model; saves a checkpoint also when it is interrupted. */
 export async function train(input: TrainingInput): Promise<TrainingResult> {
+  expectObject(input, 'the run is', 'an object with model, data, settings, device and folder');
   checkRun(input);
   const { group } = input.device;
   group?.begin();

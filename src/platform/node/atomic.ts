@@ -21,10 +21,12 @@
  * A target should have one writer at a time; it may have any number of readers. Two writers never mix their files: the last
  * one wins, or one of them fails with a `StorageError`.
  */
+
 import { randomBytes } from 'node:crypto';
 import { fsyncSync, rmSync, type Stats, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { expectText } from '../../arguments.js';
 import { StorageError } from '../../errors.js';
 import type { WriteBytes } from '../platform.js';
 import { makeFolder } from './make-folder.js';
@@ -54,6 +56,7 @@ export async function streamFileAtomic(
   path: string,
   produce: (write: WriteBytes) => Promise<void>,
 ): Promise<void> {
+  expectText(path, 'the path is');
   await throughTemporary(path, async (temporary) => {
     const old = await statIfThere(path);
     // Renaming over a device such as /dev/null would replace it with a regular file.
@@ -84,6 +87,7 @@ export async function writeFolderAtomic(
   folder: string,
   fill: (temporaryFolder: string) => Promise<void>,
 ): Promise<void> {
+  expectText(folder, 'the path is');
   const target = resolve(folder);
   if (holdsWorkingDirectory(target)) {
     throw new StorageError(
@@ -117,6 +121,7 @@ export async function writeFolderAtomic(
  * @throws StorageError when the folder is missing and its previous version cannot be renamed
  */
 export async function recoverFolder(folder: string): Promise<void> {
+  expectText(folder, 'the path is');
   const target = resolve(folder);
   try {
     // Renaming onto a folder with something in it fails, so a complete folder is safe without a check that could be outdated.
