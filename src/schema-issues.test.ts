@@ -32,9 +32,19 @@ test.each<[string, z.ZodType, unknown]>([
     { c: 1 },
   ],
   [
-    'kind: expected "x" or "y", and it is an object',
+    'kind: expected "x" or "y", and it is "z"',
     z.discriminatedUnion('kind', [z.object({ kind: z.literal('x') }), z.object({ kind: z.literal('y') })]),
     { kind: 'z' },
+  ],
+  [
+    'kind: it is missing: expected "x"',
+    z.discriminatedUnion('kind', [z.object({ kind: z.literal('x') })]),
+    {},
+  ],
+  [
+    'expected an object, and it is null',
+    z.discriminatedUnion('kind', [z.object({ kind: z.literal('x') })]),
+    null,
   ],
   ['of our own', z.string().min(3, 'of our own'), 'a'],
 ])('%s', (words, schema, value) => expect(said(schema, value)).toBe(words));

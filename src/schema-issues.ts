@@ -35,9 +35,18 @@ function wordsOf(issue: z.core.$ZodRawIssue): string | undefined {
     return `it has the unknown ${keys(issue as z.core.$ZodIssueUnrecognizedKeys)}`;
   const expected = expectation(issue as z.core.$ZodIssue & { input: unknown });
   if (expected === undefined) return undefined;
-  return issue.input === undefined
+  const input = inputOf(issue);
+  return input === undefined
     ? `it is missing: expected ${expected}`
-    : `expected ${expected}, and it ${given(issue)}`;
+    : `expected ${expected}, and it ${given(issue, input)}`;
+}
+
+/** What stands at the issue's path. The issue of a union that is told apart by a key has the path of the key, and the whole object as its input. */
+function inputOf({ input, discriminator }: z.core.$ZodRawIssue): unknown {
+  const isObject = typeof input === 'object' && input !== null;
+  return typeof discriminator === 'string' && isObject
+    ? (input as Record<string, unknown>)[discriminator]
+    : input;
 }
 
 /** What should stand there; undefined where zod's own words are kept. */
@@ -107,7 +116,7 @@ function oneOf(choices: readonly string[]): string {
 }
 
 /** What was given: its number of characters or items where that is what is wrong, its kind where it is large, and else itself. */
-function given({ code, origin, input }: z.core.$ZodRawIssue): string {
+function given({ code, origin }: z.core.$ZodRawIssue, input: unknown): string {
   const isCounted =
     (code === 'too_small' || code === 'too_big') && (origin === 'string' || origin === 'array');
   if (isCounted) {

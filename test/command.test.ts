@@ -1,5 +1,7 @@
 /** The `heddle` command itself: its help, its version, and what it says to a wrong call. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
 import { build, heddle } from './testing/heddle.js';
 
@@ -110,4 +112,41 @@ test('a wrong call is told in the same voice as everything else', async () => {
   expect(below.stderr).toBe(
     "heddle: missing required argument 'words'\nnext:  node dist/cli/main.js archive help search\n",
   );
+});
+
+// Linux has a file that is always full.
+test.runIf(existsSync('/dev/full'))('a full disk is named where a result cannot be printed', () => {
+  const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+  const full = openSync('/dev/full', 'w');
+  const run = (stdio: ('ignore' | 'pipe' | number)[], ...args: string[]) =>
+    spawnSync(process.execPath, [main, ...args], { stdio, encoding: 'utf8' });
+  const result = run(['ignore', full, 'pipe'], 'info', 'sotu-hybrid');
+  expect([result.status, result.stderr]).toEqual([
+    1,
+    'heddle: Could not write to standard output: the disk is full.\n',
+  ]);
+  // What is said beside a result may be lost.
+  const quiet = run(['ignore', 'pipe', full], 'generate', 'sotu-hybrid', '-p', 'My', '--max-tokens', '2');
+  expect([quiet.status, quiet.stdout.startsWith('My')]).toEqual([0, true]);
+  closeSync(full);
+});
+
+test.each([
+  [['generate', 'sotu-hybrid', '--seed', '99999999999999999999'], /expected a whole number from 0 to 9,007,/],
+  [
+    ['serve', 'sotu-hybrid', '--data', 'package.json'],
+    /--data package\.json is a file, and a folder is expected/,
+  ],
+  [['train', 'sotu', '-o', 'none', '--devices', '2'], /GPUs on --device cuda, and the device is cpu/],
+  [['train', 'sotu', '-o', 'none', '--shard', 'full'], /GPUs on --device cuda, and the device is cpu/],
+  [
+    ['archive', 'add', 'docs', '--archive', 'package.json'],
+    /package\.json cannot be used: a file of this name is there/,
+  ],
+])('%j is refused', async (args, words) => {
+  const { code, stdout, stderr } = await heddle(args);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(words);
+  expect(stderr).toMatch(/^heddle: /);
+  expect(stderr).not.toMatch(/\n {4}at /);
 });

@@ -28,3 +28,21 @@ test('the second Ctrl-C ends work that cannot be stopped', async () => {
   expect(await ended).toBe('SIGINT');
   expect(said).toBe('ready\nsaving\nexit listener\n');
 });
+
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s lets work save what it has', async (signal) => {
+  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
+  const script = `
+    import { abortedByPerson } from ${JSON.stringify(module)};
+    const stop = abortedByPerson();
+    const wait = setInterval(() => {}, 1000);
+    stop.addEventListener('abort', () => setTimeout(() => (clearInterval(wait), console.log('saved')), 50));
+    console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+  let said = '';
+  const ended = new Promise<unknown>((resolve) => child.on('close', (code) => resolve(code)));
+  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
+  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  child.kill(signal);
+  expect(await ended).toBe(0);
+  expect(said).toBe('ready\nsaved\n');
+});

@@ -76,5 +76,5 @@ process.on('message', (request: ToReader) => {
 });
 // Whoever asked is gone.
 process.on('disconnect', () => process.exit());
-// Ctrl-C at a terminal goes to all its processes; this one ends with the one that asks.
-process.on('SIGINT', () => {});
+// Ctrl-C at a terminal, and its closing, go to all its processes; this one ends with the one that asks.
+process.on('SIGINT', () => {}).on('SIGHUP', () => {});

@@ -1,8 +1,9 @@
 /** `heddle export`: exports a model, without training state. */
-import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import { readdir, realpath, stat, writeFile } from 'node:fs/promises';
 import { isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { readText } from '#platform';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { heddleCall, quoted } from '../command-line.js';
 import { StorageError } from '../errors.js';
@@ -111,7 +112,7 @@ async function writeGenerationConfig(
   const isThere = (await readdir(folder)).includes(GENERATION_CONFIG);
   if (isThere && !isConverted) return;
   const path = join(folder, GENERATION_CONFIG);
-  const known = isThere ? parseConfigText(await readFile(path, 'utf8'), path) : endKeys(plan, tokenizer);
+  const known = isThere ? parseConfigText(await readText(path), path) : endKeys(plan, tokenizer);
   const json = { ...known, ...(isConverted && plan.json.use_cache === false && { use_cache: false }) };
   if (Object.keys(json).length > 0) await writeFile(path, formatConfig(json));
 }

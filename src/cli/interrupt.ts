@@ -1,6 +1,12 @@
 /** How commands that take long handle Ctrl-C. */
 
 /**
+ * The signals that ask a process to end: Ctrl-C, `kill`, and a closed terminal. Node.js resets what `nohup` ignores, so SIGHUP would end a process
+ * that does not handle it.
+ */
+export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
  * Ends the process at once, as SIGINT does by default, after its `exit` listeners. `process.exit` waits until native calls in other threads return, and
  * a GPU that waits for a process which has died never does.
  */
@@ -19,11 +25,11 @@ export function endSoon(): void {
 /** Runs work that writes its result at the end. Ctrl-C ends the process through `process.exit`, which removes temporary files. */
 export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   const leave = (): void => process.exit(130);
-  process.on('SIGINT', leave).on('SIGTERM', leave);
+  for (const signal of ENDING_SIGNALS) process.on(signal, leave);
   try {
     await work();
   } finally {
-    process.off('SIGINT', leave).off('SIGTERM', leave);
+    for (const signal of ENDING_SIGNALS) process.off(signal, leave);
   }
 }
 
@@ -39,6 +45,6 @@ export function abortedByPerson(onAbort: () => void = () => undefined): AbortSig
     onAbort();
     interrupt.abort();
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  for (const signal of ENDING_SIGNALS) process.on(signal, onSignal);
   return interrupt.signal;
 }

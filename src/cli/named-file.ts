@@ -4,10 +4,10 @@ import { ConfigError } from '../errors.js';
 import { parseConfigText } from '../models/index.js';
 import { reasonOf } from '../platform/unreadable.js';
 
-/** The text of a file. Throws `ConfigError` for one that cannot be read. */
+/** The text of a file, without a byte order mark. Throws `ConfigError` for one that cannot be read. */
 export function readNamedFile(path: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path, 'utf8').replace(/^\ufeff/, '');
   } catch (error) {
     throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { visible } from '../checkpoint/wording.js';
 import { heddleCall, heddleCommand } from '../command-line.js';
 import { HeddleError } from '../errors.js';
-import { systemRefusal } from '../platform/unreadable.js';
+import { reasonOf, systemRefusal } from '../platform/unreadable.js';
 import { HELP } from './help.js';
 
 /** Adds arguments, options and the action. */
@@ -197,14 +197,15 @@ const program = new Command(heddleCommand())
   .showHelpAfterError(`next:  ${heddleCall('help')}`)
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'heddle: ')) });
 
-// A reader of standard output may close early, as `head` does, which ends the process. If standard error is closed, the work continues.
+// A reader of standard output may close early, as `head` does, which ends the process. If a terminal is closed (`EIO`), SIGHUP decides.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+  if (error.code === 'EIO') return;
+  if (error.code !== 'EPIPE')
+    process.stderr.write(`heddle: Could not write to standard output: ${reasonOf(error)}.\n`);
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
-process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
+// Without standard error the work continues.
+process.stderr.on('error', () => {});
 
 /**
  * `help archive search` as `archive help search`, since commander's help does not handle nested commands. It answers an unknown name with the

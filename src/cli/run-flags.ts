@@ -172,6 +172,10 @@ export function phasesOption(): Option {
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   const { threads, precision, devices, shard, deterministic, batch } = flags;
   const group = groupOf(flags);
+  if (flags.device !== 'cuda' && ((devices ?? 1) > 1 || shard !== undefined))
+    throw new ConfigError(
+      `--devices and --shard share the work among GPUs on --device cuda, and the device is ${flags.device}`,
+    );
   const gpus = (devices ?? 1) * (group?.processes ?? 1);
   if (batch % gpus !== 0) {
     throw new ConfigError(`--batch ${batch} cannot be shared by ${gpus} GPUs: give a multiple of ${gpus}`);

@@ -1,12 +1,16 @@
 /** `heddle serve`: models over HTTP. */
+import { stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Archive, work } from '../archive/index.js';
 import { positive } from '../bench/positive.js';
+import { ConfigError } from '../errors.js';
 import { namedModel } from '../models/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { type RunningServer, startServer } from '../server/index.js';
+import { ENDING_SIGNALS } from './interrupt.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { each, port, wholeNumber } from './options.js';
 import { isSupervised, supervise } from './supervise.js';
@@ -151,6 +155,10 @@ async function serve(
   flags: ServeFlags,
   archive: Archive | undefined,
 ): Promise<void> {
+  const there = await stat(flags.data).catch(() => undefined);
+  if (there && !there.isDirectory())
+    throw new ConfigError(`--data ${flags.data} is a file, and a folder is expected: name another one`);
+  keepServingWithoutLog();
   const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
     {
@@ -193,6 +201,14 @@ async function serve(
   await working;
 }
 
+/** Standard output is the log here: if its disk is full, the server continues without it. */
+function keepServingWithoutLog(): void {
+  process.stdout.removeAllListeners('error').on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    process.stderr.write(`heddle: the log ends here: ${reasonOf(error)}; the server continues\n`);
+  });
+}
+
 /** The pause after an error of the archive, in milliseconds. */
 const REST = 30_000;
 
@@ -209,7 +225,7 @@ async function readOn(archive: Archive, signal: AbortSignal): Promise<void> {
 /** Serves until it is stopped or fails. */
 export async function untilStopped(server: RunningServer): Promise<void> {
   const told = new Promise<'told'>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('told'));
+    for (const signal of ENDING_SIGNALS) process.once(signal, () => resolve('told'));
   });
   const reason = await Promise.race([told, server.failed]);
   await server.stop();

@@ -4,12 +4,12 @@
  */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ENDING_SIGNALS } from './interrupt.js';
 
 /** The environment variable that marks the child process. */
 const SUPERVISED = 'HEDDLE_SUPERVISED';
 /** Signals of crashes. SIGKILL comes from the kernel if memory runs out, but also from users. */
 const CRASHES: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE'];
-const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Which command is kept running, and how many crashes are tolerated. */
 export interface Supervision {
@@ -74,9 +74,9 @@ function runOnce(
       onTold();
       child.kill(signal);
     };
-    for (const signal of FORWARDED) process.on(signal, forward);
+    for (const signal of ENDING_SIGNALS) process.on(signal, forward);
     const done = (): void => {
-      for (const signal of FORWARDED) process.off(signal, forward);
+      for (const signal of ENDING_SIGNALS) process.off(signal, forward);
     };
     child.once('error', (error) => {
       done();

@@ -59,6 +59,7 @@ describe('the text', () => {
 
   const refused: [string, string, RegExp][] = [
     ['text that is no JSON', '{"model_type": ', /there\/config\.json is not JSON/],
+    ['UTF-16', '{\0"\0', /there\/config\.json is not UTF-8 text: save it as UTF-8/],
     ['an empty file', '', /there\/config\.json is not JSON/],
     ['a list', '[]', /not a JSON object/],
     ['a number', 'NaN', /not a JSON object/],

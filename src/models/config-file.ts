@@ -21,6 +21,7 @@ export function parseConfigText(text: string, path: string): Record<string, unkn
   if (text.length > LONGEST_CONFIG) {
     throw new ConfigError(`${path} has ${text.length} characters: that is no config`);
   }
+  if (text.includes('\0')) throw new ConfigError(`${path} is not UTF-8 text: save it as UTF-8`);
   let value: unknown;
   try {
     value = JSON.parse(quoteBareNumbers(text, path), reviveFloat);

@@ -2,8 +2,8 @@
  * Exports a model: in Heddle's own format, as a checkpoint of a family that transformers, vLLM and llama.cpp read, or as ONNX. All checks
  * are made before anything is written.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readText } from '#platform';
 import { openWeights, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { isGguf } from '../gguf.js';
@@ -106,7 +106,7 @@ async function writeWeights(
     const tensors = tensorsToWrite(files, names, { ...foreign, dtype });
     const text = foreign
       ? formatConfig({ ...foreign.json, ...dtypeKeys(tensors[0]!.dtype as StoredDtype) })
-      : await readFile(join(folder, CONFIG_FILE), 'utf8');
+      : await readText(join(folder, CONFIG_FILE));
     const typed = dtype === undefined ? text : withDtype(text, dtype);
     await writeFileAtomic(join(target, CONFIG_FILE), isOurs ? typed : withFractions(typed));
     await writeSafetensors(join(target, WEIGHTS_FILE), tensors, { format: 'pt' });

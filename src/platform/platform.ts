@@ -18,7 +18,7 @@ export interface Platform {
   openFile(path: string): Promise<OpenedFile>;
   /** Reads a whole file. Throws as `statsOf` does. */
   readBytes(path: string): Promise<Uint8Array>;
-  /** Reads a whole file as UTF-8 text. */
+  /** Reads a whole file as UTF-8 text, without the byte order mark that editors on Windows may put before it. */
   readText(path: string): Promise<string>;
   /** Lists a folder. Throws as `statsOf` does. */
   readFolder(path: string): Promise<FolderEntry[]>;

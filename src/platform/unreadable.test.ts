@@ -29,7 +29,7 @@ test('what Node says of a path is told in words', () => {
   const long = join(here, 'x'.repeat(300));
   expect(reasonOf(failure(long))).toBe('its name is longer than the file system allows');
   expect(systemRefusal(new Error('a bug'))).toBeUndefined();
-  for (const code of ['EACCES', 'EPERM', 'ENOSPC', 'EROFS', 'EIO', 'EMFILE'])
+  for (const code of ['EEXIST', 'EACCES', 'EPERM', 'ENOSPC', 'EROFS', 'EIO', 'EMFILE'])
     expect(reasonOf(Object.assign(new Error(`${code}: x`), { code }))).not.toMatch(/E[A-Z]{3}/);
 });
 

@@ -4,6 +4,7 @@ import { DataError } from '../errors.js';
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   ENOTDIR: 'there is no such file',
+  EEXIST: 'a file of this name is there already',
   EISDIR: 'it is a folder, and a file is expected',
   EACCES: 'this user has no permission to',
   EPERM: 'this user has no permission to',

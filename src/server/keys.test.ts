@@ -1,9 +1,9 @@
 /** Keys in a file: each name has one, and a file of something else is told. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { ConfigError } from '../errors.js';
+import { ConfigError, StorageError } from '../errors.js';
 import { ApiKeys, addKey } from './keys.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-keys-'));
@@ -17,6 +17,33 @@ test('a second key of one name is refused, and the first one still counts', asyn
   expect(readFileSync(path, 'utf8')).toBe(before);
   const keys = await ApiKeys.load(path);
   expect([keys.ownerOf(ann), keys.ownerOf(bob), keys.ownerOf('x')]).toEqual(['ann', 'bob', undefined]);
+});
+
+test('of keys that are added at once none is lost', async () => {
+  const path = join(here, 'together.json');
+  const names = ['ann', 'bob', 'cyd', 'dan'];
+  const added = await Promise.allSettled(names.map((name) => addKey(path, name)));
+  const keys = await ApiKeys.load(path);
+  for (const [i, outcome] of added.entries()) {
+    if (outcome.status === 'fulfilled') expect(keys.ownerOf(outcome.value)).toBe(names[i]);
+    else expect(outcome.reason).toBeInstanceOf(StorageError);
+  }
+  expect(added.some(({ status }) => status === 'fulfilled')).toBe(true);
+  expect(existsSync(`${path}.lock`)).toBe(false);
+});
+
+test('the folder of the keys is not made for them', async () => {
+  await expect(addKey(join(here, 'none', 'keys.json'), 'ann')).rejects.toThrow(
+    /Could not write .*keys\.json: /,
+  );
+  expect(existsSync(join(here, 'none'))).toBe(false);
+});
+
+test('a byte order mark before them is no fault', async () => {
+  const path = join(here, 'marked.json');
+  const key = await addKey(path, 'ann');
+  writeFileSync(path, `\ufeff${readFileSync(path, 'utf8')}`);
+  expect((await ApiKeys.load(path)).ownerOf(key)).toBe('ann');
 });
 
 test.each([

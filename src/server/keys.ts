@@ -2,9 +2,10 @@
  * API keys. A key has 256 random bits, so even a fast hash cannot be inverted. Only hashes are stored, in a JSON file.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { access, constants, rmdir } from 'node:fs/promises';
 import { z } from 'zod';
-import { parseJson, writeFileAtomic } from '../checkpoint/index.js';
+import { dirname, lockFolder, readText } from '#platform';
+import { inWords, parseJson, writeFileAtomic } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { reasonOf } from '../platform/unreadable.js';
@@ -55,20 +56,35 @@ export async function addKey(path: string, name: string): Promise<string> {
       `'${name}' cannot be a key's name: expected up to 64 of a-z, 0-9, '.', '_' and '-'`,
     );
   }
-  const { keys } = (await readKeys(path)) ?? { keys: [] };
-  if (keys.some((other) => other.name === name)) {
-    throw new ConfigError(
-      `${path} has a key named '${name}' already: choose another name, since states belong to names, or delete its entry from the file to replace it`,
-    );
+  // Another process may add a key at the same time.
+  const lock = `${path}.lock`;
+  let unlock: () => Promise<void>;
+  try {
+    await access(dirname(path), constants.W_OK);
+    unlock = await lockFolder(lock, path, 'adds a key to it');
+  } catch (error) {
+    throw inWords(path, error);
   }
-  await writeFileAtomic(path, `${JSON.stringify({ keys: [...keys, entry] }, null, 2)}\n`);
+  try {
+    const { keys } = (await readKeys(path)) ?? { keys: [] };
+    if (keys.some((other) => other.name === name)) {
+      throw new ConfigError(
+        `${path} has a key named '${name}' already: choose another name, since states belong to names, or delete its entry from the file to replace it`,
+      );
+    }
+    await writeFileAtomic(path, `${JSON.stringify({ keys: [...keys, entry] }, null, 2)}\n`);
+  } finally {
+    await unlock();
+    // It is not empty if another process waits for the lock.
+    await rmdir(lock).catch(() => undefined);
+  }
   return key;
 }
 
 async function readKeys(path: string): Promise<z.infer<typeof KeyFile> | undefined> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readText(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });

@@ -1,8 +1,9 @@
 /** Finds the training runs of `heddle train` in folders, and follows their logs. */
 import { createHash } from 'node:crypto';
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
+import { readText } from '#platform';
 import { parseJson } from '../checkpoint/index.js';
 import {
   CHECKPOINT,
@@ -139,7 +140,7 @@ async function brief(id: string, folder: string, name: string): Promise<Training
 async function modelIn(folder: string): Promise<Model | undefined> {
   const path = join(folder, CONFIG_FILE);
   try {
-    return modelFromConfig(parseConfigText(await readFile(path, 'utf8'), path), path);
+    return modelFromConfig(parseConfigText(await readText(path), path), path);
   } catch {
     return undefined;
   }

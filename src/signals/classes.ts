@@ -1,6 +1,6 @@
 /** A folder of examples by class: each subfolder is a class, named after it, and the files in it are its examples. */
-import { readdir } from 'node:fs/promises';
-import { join, relative, sep } from 'node:path';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DataError } from '../errors.js';
 
 /** The examples of a folder with their classes. */
@@ -16,20 +16,18 @@ export interface ClassFolder {
 const KNOWN = /\.(txt|md|png|jpe?g|wav)$/i;
 
 /**
- * Finds the files whose names match `pattern`, without hidden ones. Undefined if `path` is not a folder, has no such files in
+ * Finds the files whose names match `pattern`, without hidden ones; links are followed. Undefined if `path` is not a folder, has no such files in
  * its subfolders, or has more files of another kind of example. Throws `DataError` for a folder with only one class, and for files
  * that are not directly in the subfolders.
  */
 export async function findClasses(path: string, pattern: RegExp): Promise<ClassFolder | undefined> {
-  const entries = await readdir(path, { withFileTypes: true, recursive: true }).catch(() => []);
-  const inside = entries
-    .map((entry) => ({ entry, names: namesBelow(path, join(entry.parentPath, entry.name)) }))
-    .filter(({ entry, names }) => !entry.isDirectory() && !names.some((name) => name.startsWith('.')));
-  const count = (wanted: RegExp): number => inside.filter(({ entry }) => wanted.test(entry.name)).length;
+  const entries = await entriesBelow(path).catch(() => []);
+  const inside = entries.filter(({ isFolder }) => !isFolder);
+  const count = (wanted: RegExp): number => inside.filter(({ names }) => wanted.test(names.at(-1)!)).length;
   // The most frequent kind of file decides the kind of the folder.
   const others = count(KNOWN) - count(pattern);
   if (count(pattern) <= others) return undefined;
-  const found = inside.filter(({ entry, names }) => pattern.test(entry.name) && names.length === 2);
+  const found = inside.filter(({ names }) => pattern.test(names.at(-1)!) && names.length === 2);
   if (found.length === 0) {
     // Texts with some pictures are a corpus of texts; a note beside many pictures is not.
     if (10 * others > count(pattern)) return undefined;
@@ -49,15 +47,35 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
     .sort((a, b) => (a.path < b.path ? -1 : 1));
   const known = new Set(files.map((file) => file.path));
   const empty = entries
-    .filter((entry) => entry.isDirectory() && namesBelow(path, entry.parentPath).length === 0)
-    .filter(({ name }) => !classes.includes(name) && !name.startsWith('.'))
-    .map(({ name }) => `${join(path, name)} (no class: no such files lie in it)`);
+    .filter(({ isFolder, names }) => isFolder && names.length === 1 && !classes.includes(names[0]!))
+    .map(({ names }) => `${join(path, ...names)} (no class: no such files lie in it)`);
   const rest = inside.map(({ names }) => join(path, ...names)).filter((each) => !known.has(each));
   return { classes, files, leftOut: [...empty, ...rest.sort()] };
 }
 
-function namesBelow(path: string, inside: string): string[] {
-  return relative(path, inside)
-    .split(sep)
-    .filter((name) => name !== '');
+interface Entry {
+  /** The names of its folders below the first one, and its own. */
+  readonly names: readonly string[];
+  readonly isFolder: boolean;
+}
+
+/** What is below a folder, without hidden entries. Links are followed, except to a folder that they are in; a broken link is a file. */
+async function entriesBelow(
+  path: string,
+  above: readonly string[] = [],
+  names: readonly string[] = [],
+): Promise<Entry[]> {
+  const folder = join(path, ...names);
+  const real = await realpath(folder);
+  if (above.includes(real)) return [];
+  const found: Entry[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue;
+    const here = [...names, entry.name];
+    const target = entry.isSymbolicLink() ? await stat(join(path, ...here)).catch(() => undefined) : entry;
+    const isFolder = target?.isDirectory() === true;
+    found.push({ names: here, isFolder });
+    if (isFolder) found.push(...(await entriesBelow(path, [...above, real], here)));
+  }
+  return found;
 }

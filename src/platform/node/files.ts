@@ -58,8 +58,8 @@ export function readBytes(path: string): Promise<Uint8Array> {
 }
 
 /** See `Platform.readText`. */
-export function readText(path: string): Promise<string> {
-  return readFile(path, 'utf8');
+export async function readText(path: string): Promise<string> {
+  return (await readFile(path, 'utf8')).replace(/^\ufeff/, '');
 }
 
 /** See `Platform.readFolder`. */

@@ -132,31 +132,27 @@ const name = optional(z.string()).describe('Given to the chat template.');
 const text = { content: Content, name };
 
 /** A chat message as in OpenAI's API; other keys are passed on to the chat template. */
-export const Message = z.discriminatedUnion(
-  'role',
-  [
-    z.looseObject({ role: z.literal('system'), ...text }),
-    z.looseObject({ role: z.literal('developer'), ...text }),
-    z
-      .looseObject({ role: z.literal('user'), content: SaidContent, name })
-      .transform(({ role, content, name }) => ({ role, name, ...apart(content) })),
-    z.looseObject({
-      role: z.literal('assistant'),
-      ...text,
-      tool_calls: z.array(ToolCall).nullish(),
-      function_call: optional(Called).describe('A call, as it was written before there were `tool_calls`.'),
-      reasoning_content: z.unknown().optional().describe('Thoughts, as text, for the chat template.'),
-      reasoning: z.unknown().optional().describe('The same.'),
-      refusal: optional(z.string()).describe('Read where there is no content.'),
-      audio: nothing,
-      prefix: z.literal(false, 'an answer cannot be begun here').nullish(),
-      partial: z.literal(false, 'an answer cannot be begun here').nullish(),
-    }),
-    z.looseObject({ role: z.literal('tool'), ...text, tool_call_id: optional(z.string()) }),
-    z.looseObject({ role: z.literal('function'), ...text }),
-  ],
-  { error: 'expected one of system, developer, user, assistant, tool and function' },
-);
+export const Message = z.discriminatedUnion('role', [
+  z.looseObject({ role: z.literal('system'), ...text }),
+  z.looseObject({ role: z.literal('developer'), ...text }),
+  z
+    .looseObject({ role: z.literal('user'), content: SaidContent, name })
+    .transform(({ role, content, name }) => ({ role, name, ...apart(content) })),
+  z.looseObject({
+    role: z.literal('assistant'),
+    ...text,
+    tool_calls: z.array(ToolCall).nullish(),
+    function_call: optional(Called).describe('A call, as it was written before there were `tool_calls`.'),
+    reasoning_content: z.unknown().optional().describe('Thoughts, as text, for the chat template.'),
+    reasoning: z.unknown().optional().describe('The same.'),
+    refusal: optional(z.string()).describe('Read where there is no content.'),
+    audio: nothing,
+    prefix: z.literal(false, 'an answer cannot be begun here').nullish(),
+    partial: z.literal(false, 'an answer cannot be begun here').nullish(),
+  }),
+  z.looseObject({ role: z.literal('tool'), ...text, tool_call_id: optional(z.string()) }),
+  z.looseObject({ role: z.literal('function'), ...text }),
+]);
 export type Message = z.infer<typeof Message>;
 
 /** An object; an empty list counts as an empty object, since PHP encodes empty objects as lists. */

@@ -254,7 +254,7 @@ describe('parameters', () => {
     ['a sound', asked({ role: 'user', content: [{ type: 'input_audio', input_audio: {} }] }), 'messages.1.content.0', /audio/],
     ['a file', asked({ role: 'user', content: [{ type: 'file', file: {} }] }), 'messages.1.content.0', /a file/],
     ['a part that nobody knows', asked({ role: 'user', content: [{ type: 'smell' }] }), 'messages.1.content.0', /'smell'/],
-    ['a role that nobody knows', asked({ role: 'model', content: 'a' }), 'messages.1.role', /expected one of system/],
+    ['a role that nobody knows', asked({ role: 'model', content: 'a' }), 'messages.1.role', /expected "system", .* or "function", and it is "model"/],
     ['an answer that is begun', asked({ role: 'assistant', content: 'a', prefix: true }), 'messages.1.prefix', /begun/],
     ['a tool that is no function', { tools: [{ type: 'web_search_preview' }] }, 'tools.0.type', /web_search_preview/],
     ['a tool without a name', { tools: [{ type: 'function', function: {} }] }, 'tools.0.function.name', /it is missing: expected a text/],

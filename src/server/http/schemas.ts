@@ -49,7 +49,7 @@ const ollamaFormat = optional(z.union([z.enum(['json', '']), JsonSchema])).descr
 /** Any integer; clients send 64-bit seeds, of which a number in JavaScript keeps only the first digits. */
 const wholeSeed = z
   .number()
-  .refine(Number.isInteger, 'expected a whole number')
+  .refine(Number.isInteger, { error: ({ input }) => `expected a whole number, and it is ${input}` })
   .transform((seed) => (Number.isSafeInteger(seed) ? seed : seed % Number.MAX_SAFE_INTEGER));
 
 /** Empty strings are dropped. */
