@@ -21,7 +21,7 @@ const ROWS = [
 ];
 
 /** What all rooms may use: files beside the rooms. */
-const EVERYWHERE = ['command-line.ts', 'errors.ts', 'gguf.ts', 'schema-issues.ts'];
+const EVERYWHERE = ['arguments.ts', 'command-line.ts', 'errors.ts', 'gguf.ts', 'schema-issues.ts'];
 
 const root = fileURLToPath(new URL('../src/', import.meta.url));
 
