@@ -25,7 +25,7 @@ import {
   type TrainingSettings,
 } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
-import { formatCount } from './format.js';
+import { formatCount, formatDuration } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { expectSameModel, signalDesign } from './signal-design.js';
 
@@ -139,10 +139,12 @@ export async function trainSeries(
     );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
-  if (lags !== undefined && !flags.resume)
-    say(
-      `lags        a linear map of ${lags * patch * table.columns.length} numbers is fitted first, by least squares`,
-    );
+  if (lags !== undefined && !flags.resume) {
+    const numbers = lags * patch * table.columns.length;
+    const seconds = SECONDS_OF_MOST * (numbers / MOST_SERIES_ROWS) ** 3;
+    const time = seconds < 5 ? '' : `, which takes about ${formatDuration(seconds)}`;
+    say(`lags        a linear map of ${numbers} numbers is fitted first, by least squares${time}`);
+  }
   say(
     `run         ${settings.steps} steps of ${settings.batch} windows of ${sequence * patch} rows, seed ${settings.seed}, on ${flags.device}`,
   );
@@ -158,6 +160,9 @@ export async function trainSeries(
     },
   );
 }
+
+/** What a map of the most numbers takes to be fitted on one core: ten solves of 10 s each. The time grows with the cube of the numbers. */
+const SECONDS_OF_MOST = 100;
 
 const QUANTILES: SeriesConfig['quantiles'] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
