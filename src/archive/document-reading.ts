@@ -29,8 +29,8 @@ export interface DocumentReadingOptions {
 export interface DocumentReadingTools extends DocumentReadingOptions {
   /** The tokens of a text, as the model's tokenizer makes them. */
   readonly encode: (text: string) => Promise<ArrayLike<number> & Iterable<number>>;
-  /** Reads tokens of one document. Returns the logits behind the last one. */
-  readonly read: (row: ReturnType<DocumentReading['next']>) => Promise<Float32Array>;
+  /** Reads tokens of one document. Returns the logits behind the last one if they are needed. */
+  readonly read: (row: ReturnType<DocumentReading['next']>) => Promise<Float32Array | undefined>;
   /** What writes states' files: this thread by default. */
   readonly write: WriteState | undefined;
 }
@@ -167,15 +167,24 @@ export class DocumentReading {
   }
 
   /** Takes the next tokens, for a run that `took` tells the end of. Runs end in the order that they were asked for. */
-  next(count: number): { ids: readonly number[]; position: number; state: State; expected: number } {
+  next(count: number): {
+    ids: readonly number[];
+    position: number;
+    state: State;
+    expected: number;
+    needsLogits: boolean;
+  } {
     const position = this.tokens.length + this.atWork;
     const ids = this.waiting.splice(0, count);
     this.reading.push(ids);
-    return { ids, position, state: this.state, expected: this.fetched };
+    // A state is kept at the end of a page alone.
+    const end = position + ids.length;
+    const needsLogits = this.ends.some(({ at }) => at === end);
+    return { ids, position, state: this.state, expected: this.fetched, needsLogits };
   }
 
-  /** Notes that the tokens of the oldest run were read, with the logits behind the last one. */
-  took(logits: Float32Array): void {
+  /** Notes that the tokens of the oldest run were read, with the logits behind the last one if they were needed. */
+  took(logits: Float32Array | undefined): void {
     for (const id of this.reading.shift()!) this.tokens.push(id);
     this.logits = logits;
   }
@@ -218,7 +227,7 @@ export class DocumentReading {
     while (this.tokens.length < end.at) {
       const count = Math.min(this.model.chunk, end.at - this.tokens.length);
       const row = this.next(count);
-      this.took((await this.options.read(row)).slice());
+      this.took((await this.options.read(row))?.slice());
       this.tell(count);
     }
     await this.save('reading');

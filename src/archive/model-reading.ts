@@ -67,7 +67,7 @@ export async function readWithModel(
     write: writing?.write,
     read: async (row) => {
       try {
-        return (await model.readTogether([row], batch))[0]!;
+        return (await model.readTogether([row], batch))[0];
       } catch (error) {
         runFailed(error);
         throw error;
@@ -232,7 +232,7 @@ async function claim(archive: Archive, key: string): Promise<Claimed | undefined
 async function readTogether(model: LanguageModel, run: Run, batch: number): Promise<void> {
   const rows = run.map(({ reading, count }) => reading.next(count));
   const logits = await model.readTogether(rows, batch);
-  for (const [i, { reading }] of run.entries()) reading.took(logits[i]!);
+  for (const [i, { reading }] of run.entries()) reading.took(logits[i]);
   // Whoever is told may throw: all states have moved on by then.
   for (const { reading, count } of run) reading.tell(count);
 }

@@ -197,7 +197,7 @@ export interface ReadsTogether {
    * Reads the tokens of each row, and returns the logits [vocabulary] behind its last one. There are programs for `batch` rows: fewer take as
    * long. A second run may be asked for before the first is done. Throws as `Executable.run` does; the states of the rows cannot be used then.
    */
-  run(rows: readonly ReadingRow[], batch: number): Promise<Float32Array[]>;
+  run(rows: readonly ReadingRow[], batch: number): Promise<(Float32Array | undefined)[]>;
 }
 
 /** A text, or a part of one, that is read beside others. */
@@ -208,6 +208,8 @@ export interface ReadingRow {
   readonly state: State;
   /** How many tokens the state is expected to come to: it is given room for as many at once. */
   readonly expected: number;
+  /** Whether the logits behind the last one are wanted. They are copied for a whole batch. */
+  readonly needsLogits: boolean;
 }
 
 /** Generation on the device: it samples a token, reads it and continues, without a round trip for each token. */

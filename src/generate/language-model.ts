@@ -247,13 +247,20 @@ export class LanguageModel {
 
   /**
    * Reads tokens of several sequences in one run: as many of each, unless there is a `pieceOf`, by programs for `batch` of them. Returns the
-   * logits [vocabulary] behind the last one of each.
+   * logits [vocabulary] behind the last one of each, or undefined where they are not needed and were not copied.
    */
-  async readTogether(rows: readonly Row[], batch: number = rows.length): Promise<Float32Array[]> {
+  async readTogether(
+    rows: readonly Row[],
+    batch: number = rows.length,
+  ): Promise<(Float32Array | undefined)[]> {
     for (const { ids } of rows) this.check(ids);
     const { together } = this.runner;
     if (together) {
-      const expecting = rows.map((row) => ({ expected: row.position + row.ids.length, ...row }));
+      const expecting = rows.map((row) => ({
+        expected: row.position + row.ids.length,
+        needsLogits: true,
+        ...row,
+      }));
       return together.run(expecting, batch);
     }
     const count = rows[0]!.ids.length;

@@ -22,6 +22,8 @@ export interface Row {
   readonly state: State;
   /** How many tokens the state is expected to come to; by default no more than these. */
   readonly expected?: number;
+  /** Whether the logits behind the last one are wanted, where the device can do without copying them; true by default. */
+  readonly needsLogits?: boolean;
 }
 
 /** The prefill chunk if the device has no preference, in tokens; larger ones are not faster and take more memory. */

@@ -20,7 +20,15 @@ export {
   type Mesh,
   type Writing,
 } from './lower/stablehlo/lower.js';
-export { copyRows, joinRows, type RowValue, rowDims, wholeRows } from './lower/stablehlo/rows.js';
+export {
+  copyRows,
+  joinRows,
+  packRow,
+  putRow,
+  type RowValue,
+  rowDims,
+  wholeRows,
+} from './lower/stablehlo/rows.js';
 export { SAMPLING_SETTINGS } from './lower/stablehlo/sampling.js';
 export {
   type Element as HloElement,

@@ -9,6 +9,7 @@ import {
   type LoweredToHlo,
   type Mesh,
   type Precision,
+  putRow,
   rowDims,
   type TensorData,
   wholeRows,
@@ -28,7 +29,8 @@ import {
   type PjrtExecutable,
 } from './pjrt.js';
 import { ReadingTogether } from './reading-together.js';
-import { Batch, holdBatch, type KeptValue, rowsLeftIn, type XlaState } from './state.js';
+import { readRow } from './row-reading.js';
+import { Batch, holdBatch, type KeptValue, nearlyOwnBatch, rowsLeftIn, type XlaState } from './state.js';
 import { Weights } from './weights.js';
 
 /** How programs are compiled and run. */
@@ -179,8 +181,21 @@ export class XlaDevice implements Device {
     return made;
   }
 
+  /** As `StateReader.read`. */
+  async read(
+    state: XlaState,
+    names: readonly string[],
+  ): Promise<{ data: readonly TensorData[]; room: number }> {
+    if (!this.mesh) return readRow(this, state, names);
+    // The state's row is taken out first, so that the other rows are not copied to the host.
+    if (state.batch.rows > 1) await this.exclusively(() => this.gather([state], state.batch.room));
+    const { batch } = state;
+    const data = await Promise.all(names.map((name) => this.download(batch.values.get(name)!)));
+    return { data, room: batch.room };
+  }
+
   /** Copies a value of a state to the host, as one array. */
-  async download({ row, spec, buffers, axis }: KeptValue): Promise<TensorData> {
+  private async download({ row, spec, buffers, axis }: KeptValue): Promise<TensorData> {
     const { data } = hostZeros(spec.dtype, row.dims);
     if (axis === undefined) {
       await buffers[0]!.download(data);
@@ -218,13 +233,72 @@ export class XlaDevice implements Device {
     });
   }
 
-  /** Copies the rows of these states into a new batch with this room, and makes the states its rows. */
+  /** Makes these states the rows of a batch with this room, which is theirs alone. */
   async gather(states: readonly XlaState[], room: number): Promise<Batch> {
-    const whole = batchOf(states.length, room, await this.copied(states, room));
     const before = new Set(states.map(({ batch }) => batch));
-    for (const [i, state] of states.entries()) state.moveTo(whole, i);
+    const nearly = nearlyOwnBatch(states);
+    let whole: Batch;
+    if (nearly && 2 * nearly.inPlace >= states.length && this.canPut(nearly.batch, room)) {
+      whole = nearly.batch;
+      before.delete(whole);
+      const letGo = holdBatch(whole);
+      try {
+        await this.putInto(whole, states);
+      } finally {
+        letGo();
+      }
+    } else {
+      whole = batchOf(states.length, room, await this.copied(states, room));
+      for (const [i, state] of states.entries()) state.moveTo(whole, i);
+    }
     for (const batch of before) await this.cutDown(batch);
     return whole;
+  }
+
+  private canPut({ rows, room, values }: Batch, needed: number): boolean {
+    return !this.mesh && rows > 1 && room >= needed && [...values.values()].every(({ row }) => row.isBatched);
+  }
+
+  /** Makes these states the rows of a batch in which most of them are already. Others that hold rows get copies of their own. */
+  private async putInto(batch: Batch, states: readonly XlaState[]): Promise<void> {
+    for (const [row, state] of states.entries()) {
+      const others = batch.holdersOf(row).filter((holder) => !(state.row === row && state.is(holder)));
+      if (others.length === 0) continue;
+      const own = batchOf(1, batch.room, await this.rowsOf(batch, [row], batch.room));
+      for (const holder of others) if (holder.batch === batch) holder.moveTo(own, 0);
+      if (own.holders.size === 0) own.free();
+    }
+    for (const [row, state] of states.entries()) {
+      if (state.batch === batch && state.row === row) continue;
+      const { batch: from } = state;
+      const isAlone = from.rows === 1 && from.room <= batch.room;
+      const values = isAlone ? [...from.values.values()] : await this.rowsOf(from, [state.row], batch.room);
+      try {
+        await this.put(batch, row, values);
+      } finally {
+        if (!isAlone) for (const { buffers } of values) for (const buffer of buffers) buffer.dispose();
+      }
+      state.moveTo(batch, row);
+    }
+  }
+
+  private async put(batch: Batch, at: number, values: readonly KeptValue[]): Promise<void> {
+    const before = [...batch.values.values()];
+    checkSameNames([before, values]);
+    const { executable } = await this.helper('put', [...before, ...values], (rows) =>
+      putRow(rows.slice(0, before.length), rows.slice(before.length)),
+    );
+    const number = this.upload(BigInt64Array.of(BigInt(at)), 'int64', [1], undefined);
+    try {
+      const results = this.runHelper(executable, [
+        ...[...before, ...values].map(({ buffers }) => buffers),
+        number,
+      ]);
+      for (const { buffers } of before) for (const buffer of buffers) buffer.dispose();
+      batch.values = new Map(before.map((value, i) => [value.spec.name, { ...value, buffers: results[i]! }]));
+    } finally {
+      for (const buffer of number) buffer.dispose();
+    }
   }
 
   private async copied(states: readonly XlaState[], room: number): Promise<KeptValue[]> {
@@ -237,11 +311,19 @@ export class XlaDevice implements Device {
       );
     }
     const rows: KeptValue[][] = [];
+    const copies: KeptValue[] = [];
     try {
-      for (const { batch, row } of states) rows.push(await this.rowsOf(batch, [row], room));
+      for (const { batch, row } of states) {
+        if (batch.rows === 1 && batch.room === room) rows.push([...batch.values.values()]);
+        else {
+          const own = await this.rowsOf(batch, [row], room);
+          copies.push(...own);
+          rows.push(own);
+        }
+      }
       return await this.joined(rows, room);
     } finally {
-      for (const { buffers } of rows.flat()) for (const buffer of buffers) buffer.dispose();
+      for (const { buffers } of copies) for (const buffer of buffers) buffer.dispose();
     }
   }
 
@@ -282,10 +364,7 @@ export class XlaDevice implements Device {
   }
 
   private async joined(rows: readonly (readonly KeptValue[])[], room: number): Promise<KeptValue[]> {
-    const names = rows[0]!.map(({ spec }) => spec.name).join();
-    if (rows.some((row) => row.map(({ spec }) => spec.name).join() !== names)) {
-      throw new DeviceError('states that run together must hold the same values');
-    }
+    checkSameNames(rows);
     const { executable } = await this.helper(`join ${rows.length}`, rows[0]!, (values) =>
       joinRows(values, rows.length),
     );
@@ -296,14 +375,15 @@ export class XlaDevice implements Device {
     return rows[0]!.map((value, i) => withRow(value, results[i]!, rows.length, room));
   }
 
-  private runHelper(executable: PjrtExecutable, args: readonly (readonly PjrtBuffer[])[]): PjrtBuffer[][] {
+  runHelper(executable: PjrtExecutable, args: readonly (readonly PjrtBuffer[])[]): PjrtBuffer[][] {
     const made = executable.run(
       Array.from({ length: this.count }, (_, device) => args.map((buffers) => buffers[device]!)),
     );
     return made[0]!.map((_, i) => made.map((results) => results[i]!));
   }
 
-  private helper(
+  /** A program that copies states, which is compiled once for values of the same shapes. */
+  helper(
     what: string,
     values: readonly KeptValue[],
     lower: (rows: readonly KeptValue['row'][]) => LoweredToHlo,
@@ -326,6 +406,12 @@ export class XlaDevice implements Device {
     this.last = result.catch(() => undefined);
     return result;
   }
+}
+
+function checkSameNames(rows: readonly (readonly KeptValue[])[]): void {
+  const [first, ...others] = rows.map((row) => row.map(({ spec }) => spec.name).join());
+  if (others.some((names) => names !== first))
+    throw new DeviceError('states that run together must hold the same values');
 }
 
 function batchOf(rows: number, room: number, values: readonly KeptValue[]): Batch {

@@ -101,19 +101,7 @@ export class XlaExecutable implements Executable {
       for (const { buffers } of values.values()) for (const buffer of buffers) buffer.dispose();
       throw error;
     }
-    return new XlaState(
-      this.device,
-      {
-        download: (value) => this.device.download(value),
-        takeOut: (state) =>
-          this.device.exclusively(async () => {
-            await this.device.gather([state], this.roomOf(state.length));
-          }),
-      },
-      new Batch(1, room, values),
-      0,
-      length,
-    );
+    return new XlaState(this.device, new Batch(1, room, values), 0, length);
   }
 
   async run(
@@ -234,10 +222,10 @@ export class XlaExecutable implements Executable {
     steps?: number,
   ): Promise<{ variant: Variant; outputs: PjrtBuffer[] }> {
     const appended = this.appendedIn(sizes);
-    const needed = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
+    const entries = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
+    const needed = this.variants.isGrowing ? Math.max(entries, room) : 0;
     const changes = this.states.some(({ before, after }) => before !== after);
-    const batch =
-      states.length === 0 ? undefined : await this.batchOf(states, Math.max(needed, room), changes);
+    const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
     const variant = await this.variants.get(sizes, batch, steps);
     const { lowered, executable } = variant;
     const uploaded: PjrtBuffer[] = [];

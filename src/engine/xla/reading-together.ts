@@ -9,7 +9,7 @@ import { type HostTensor, int64 } from '../tensors.js';
 import { LONG_PIECE, PIECES_AHEAD } from './decoder.js';
 import type { XlaExecutable } from './executable.js';
 import { Spare } from './spare.js';
-import type { XlaState } from './state.js';
+import { inTheirPlaces, type XlaState } from './state.js';
 
 /** Tokens of all rows of a piece, which keep a large device busy. */
 const TOKENS_AT_ONCE = 8192;
@@ -43,7 +43,7 @@ export class ReadingTogether implements ReadsTogether {
     return Math.min(LONG_PIECE, 2 ** Math.floor(Math.log2(TOKENS_AT_ONCE / batch)));
   }
 
-  run(rows: readonly ReadingRow[], batch: number): Promise<Float32Array[]> {
+  run(rows: readonly ReadingRow[], batch: number): Promise<(Float32Array | undefined)[]> {
     const states = rows.map(({ state }) => state as XlaState);
     const reading = holding(states, async () => {
       const asking = this.last.then(() => this.ask(rows, batch));
@@ -51,9 +51,10 @@ export class ReadingTogether implements ReadsTogether {
       const { pieces, ends } = await asking;
       await Promise.all(pieces);
       return Promise.all(
-        ends.map(async ({ piece, row }) => {
-          const { dims, data } = (await piece).logits!;
-          return (data as Float32Array).slice(row * dims[1]!, (row + 1) * dims[1]!);
+        ends.map(async (end) => {
+          if (!end) return undefined;
+          const { dims, data } = (await end.piece).logits!;
+          return (data as Float32Array).slice(end.row * dims[1]!, (end.row + 1) * dims[1]!);
         }),
       );
     });
@@ -78,26 +79,29 @@ export class ReadingTogether implements ReadsTogether {
   private async ask(
     rows: readonly ReadingRow[],
     count: number,
-  ): Promise<{ pieces: Promise<unknown>[]; ends: Asked[] }> {
-    const states = [...rows.map(({ state }) => state), ...this.spare.of(count - rows.length)];
+  ): Promise<{ pieces: Promise<unknown>[]; ends: (Asked | undefined)[] }> {
+    const all = [...rows.map(({ state }) => state), ...this.spare.of(count - rows.length)] as XlaState[];
+    // Texts come and go: those that stay keep their places in the batch.
+    const order = inTheirPlaces(all);
+    const states = order.map((i) => all[i]!);
+    const placed = order.map((i) => rows[i]);
     const sizes = sizesFrom(this.piece(count));
     const room = Math.max(...rows.map(({ expected }) => expected));
     this.prepare(sizes, count, room);
-    const done = rows.map(() => 0);
-    const ends: Asked[] = [];
+    const done = placed.map(() => 0);
+    const ends: (Asked | undefined)[] = rows.map(() => undefined);
     const pieces: Promise<unknown>[] = [];
-    const takes = (row: number, size: number): boolean =>
-      row < rows.length && rows[row]!.ids.length - done[row]! >= size;
+    const leftOf = (row: number): number => (placed[row] ? placed[row].ids.length - done[row]! : 0);
     for (const size of sizes) {
       const executable = await this.executable(size);
       for (;;) {
-        const taking = states.map((_, row) => takes(row, size));
+        const taking = states.map((_, row) => leftOf(row) >= size);
         if (!taking.includes(true)) break;
         while (this.working.length >= PIECES_AHEAD) await this.working.shift();
-        const feeds = feedsOf(rows, done, taking, size);
+        const feeds = feedsOf(placed, done, taking, size);
         for (const [row, takesPart] of taking.entries()) if (takesPart) done[row]! += size;
         const ending = taking.flatMap((takesPart, row) =>
-          takesPart && done[row] === rows[row]!.ids.length ? [row] : [],
+          takesPart && leftOf(row) === 0 && placed[row]!.needsLogits ? [row] : [],
         );
         const options = { room, taking };
         const piece =
@@ -108,7 +112,7 @@ export class ReadingTogether implements ReadsTogether {
         const settled = (piece as Promise<unknown>).catch(() => undefined);
         this.working.push(settled);
         pieces.push(piece);
-        for (const row of ending) ends[row] = { piece: piece as Asked['piece'], row };
+        for (const row of ending) ends[order[row]!] = { piece: piece as Asked['piece'], row };
       }
     }
     return { pieces, ends };
@@ -145,9 +149,9 @@ function sizesFrom(longest: number): number[] {
   return [...sizes, 1];
 }
 
-/** Rows that do not take part are given zeros. */
+/** Rows that do not take part, and those that are nobody's, are given zeros. */
 function feedsOf(
-  rows: readonly ReadingRow[],
+  rows: readonly (ReadingRow | undefined)[],
   done: readonly number[],
   taking: readonly boolean[],
   size: number,
@@ -155,7 +159,9 @@ function feedsOf(
   const count = taking.length;
   const ids = new BigInt64Array(count * size);
   const positions = new BigInt64Array(count);
-  for (const [row, { ids: all, position }] of rows.entries()) {
+  for (const [row, given] of rows.entries()) {
+    if (!given) continue;
+    const { ids: all, position } = given;
     positions[row] = BigInt(position + done[row]!);
     if (!taking[row]) continue;
     for (let i = 0; i < size; i++) ids[row * size + i] = BigInt(all[done[row]! + i]!);

@@ -19,12 +19,16 @@ export interface KeptValue {
   readonly axis: number | undefined;
 }
 
-/** The operations of the device that a state needs to be read. */
+/** What a state needs of its device to be read. */
 export interface StateReader {
-  /** Copies a value to the host, as one array [rows, ...] including spare room. */
-  download(value: KeptValue): Promise<TensorData>;
-  /** Copies a state into a batch of its own. */
-  takeOut(state: XlaState): Promise<void>;
+  /**
+   * Copies values of a state to the host, the growing ones with `room` entries. Arrays in shared memory may be parts of one; the others are
+   * nobody else's.
+   */
+  read(
+    state: XlaState,
+    names: readonly string[],
+  ): Promise<{ readonly data: readonly TensorData[]; readonly room: number }>;
 }
 
 /** The values of states that run together. */
@@ -100,8 +104,7 @@ export class XlaState implements State {
 
   constructor(
     /** The device whose programs can run it. */
-    readonly device: object,
-    private readonly reader: StateReader,
+    readonly device: StateReader,
     batch: Batch,
     row: number,
     public length: number,
@@ -120,6 +123,11 @@ export class XlaState implements State {
     return this.holding.row;
   }
 
+  /** Whether it is this state that a batch has as a holder. */
+  is(holder: object): boolean {
+    return holder === this.holding;
+  }
+
   get bytes(): number {
     return [...this.holdings.values()].reduce((a, b) => a + b, 0);
   }
@@ -132,7 +140,7 @@ export class XlaState implements State {
   }
 
   fork(): State {
-    return new XlaState(this.device, this.reader, this.batch, this.row, this.length);
+    return new XlaState(this.device, this.batch, this.row, this.length);
   }
 
   read(names?: readonly string[]): Promise<Map<string, HostTensor>> {
@@ -142,20 +150,14 @@ export class XlaState implements State {
   private async copy(
     names: readonly string[] = [...this.batch.values.keys()],
   ): Promise<Map<string, HostTensor>> {
-    // The state's row is taken out first, so that the other rows are not copied to the host.
-    if (this.batch.rows > 1) await this.reader.takeOut(this);
     const { batch, length } = this;
-    const values = names.map((name) => {
+    const specs = names.map((name) => {
       const value = batch.values.get(name);
       if (!value) throw new DeviceError(`the state holds no '${name}'`);
-      return value;
+      return value.spec;
     });
-    const copies = await Promise.all(
-      values.map(async (value) =>
-        withoutRoom(value.spec, await this.reader.download(value), batch.room, length),
-      ),
-    );
-    return new Map(names.map((name, i) => [name, copies[i]!]));
+    const { data, room } = await this.device.read(this, names);
+    return new Map(names.map((name, i) => [name, withoutRoom(specs[i]!, data[i]!, room, length)]));
   }
 
   dispose(): void {
@@ -182,6 +184,33 @@ export function ownBatch(states: readonly XlaState[]): Batch | undefined {
   return isWhole && states.every((state, i) => state.batch === batch && state.row === i) ? batch : undefined;
 }
 
+/** An order of these states in which as many as can be are the rows that they are of a batch of theirs: the index of each. */
+export function inTheirPlaces(states: readonly XlaState[]): number[] {
+  const places = new Map<Batch, (number | undefined)[]>();
+  for (const [i, { batch, row }] of states.entries()) {
+    if (batch.rows !== states.length) continue;
+    const own = places.get(batch) ?? new Array<undefined>(batch.rows).fill(undefined);
+    own[row] ??= i;
+    places.set(batch, own);
+  }
+  const taken = (own: (number | undefined)[]): number => own.filter((i) => i !== undefined).length;
+  const [most = []] = [...places.values()].sort((a, b) => taken(b) - taken(a));
+  const inPlace = new Set(most);
+  const others = [...states.keys()].filter((i) => !inPlace.has(i));
+  return states.map((_, row) => most[row] ?? others.shift()!);
+}
+
+/** The batch in which most of these states are the rows that they are here, and how many are; none where it has another number of rows. */
+export function nearlyOwnBatch(
+  states: readonly XlaState[],
+): { readonly batch: Batch; readonly inPlace: number } | undefined {
+  const counts = new Map<Batch, number>();
+  for (const [i, { batch, row }] of states.entries())
+    if (batch.rows === states.length && row === i) counts.set(batch, (counts.get(batch) ?? 0) + 1);
+  const [most] = [...counts].sort(([, a], [, b]) => b - a);
+  return most && { batch: most[0], inPlace: most[1] };
+}
+
 /** The rows that states hold. */
 export function rowsLeftIn(batch: Batch): number[] {
   return [...new Set([...batch.holders].map(({ row }) => row))];
@@ -205,7 +234,7 @@ function keyOf(batch: Batch, row: number): object {
   return own[row]!;
 }
 
-/** A downloaded value of a batch of one row; a growing one without its spare room. The array is not shared: its entries are moved in it. */
+/** A value of one row, of which a growing one loses its spare room: its entries are moved within its array. */
 function withoutRoom(spec: StateSpec, data: TensorData, room: number, length: number): HostTensor {
   const { dtype, grows } = spec;
   const dims = stateDims(spec, length);

@@ -70,7 +70,8 @@ function writtenBy(worker: Worker, ...[path, tensors, metadata]: Parameters<Writ
     // What is read for this file is nobody else's. Other arrays are copied.
     if (typeof given !== 'function') return tell({ data: given });
     const data = await given();
-    tell({ data }, [data.buffer as ArrayBuffer]);
+    // Shared memory stays shared: it may hold other values too.
+    tell({ data }, data.buffer instanceof ArrayBuffer ? [data.buffer] : []);
   };
   return new Promise<void>((resolve, reject) => {
     let unreadable: { readonly error: unknown } | undefined;

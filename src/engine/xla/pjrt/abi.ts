@@ -279,7 +279,8 @@ export class Struct<F extends Fields> {
     readonly layout: Layout<F>,
     values: { readonly [K in keyof F]?: FieldValue<F[K]> } = {},
   ) {
-    const bytes = Buffer.alloc(layout.size + SPARE);
+    // From Node's pool: millions of them are made.
+    const bytes = Buffer.allocUnsafe(layout.size + SPARE).fill(0);
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.size = layout.size;

@@ -51,6 +51,46 @@ export function joinRows(values: readonly RowValue[], rows: number): LoweredToHl
   return moduleOf(builder, parameters, results, new Map(), undefined);
 }
 
+/** Writes a row of each value into a batch, at an index (i64 [1], the last argument). The batch is donated; the row may have less room. */
+export function putRow(values: readonly RowValue[], rows: readonly RowValue[]): LoweredToHlo {
+  const { builder, parameters, argument, number } = begin(undefined);
+  const given = values.map((value) => argument(value, value.dims));
+  // Of one name with the value, but not donated: a name stands for its first argument.
+  const parts = rows.map((row) => argument({ ...row, name: `${row.name}, the row` }, row.dims));
+  const at = number('row');
+  const results = values.map((value, i) => {
+    const room = value.grows === undefined ? 0 : value.dims[value.grows]!;
+    const part = withRoom(builder, parts[i]!, value.grows, room);
+    return resultOf(value, builder.dynamicUpdateSlice(given[i]!, part, 0, at), undefined);
+  });
+  const donated = new Map(values.map(({ name }, i) => [name, i]));
+  return moduleOf(builder, parameters, results, donated, undefined);
+}
+
+/**
+ * Copies one row of each value, by its index (i64 [1], the last argument), cut to so many entries. The first values are put together: one
+ * vector for each element type, with these values one after the other. The others are results of their own.
+ */
+export function packRow(values: readonly RowValue[], packed: number, entries: number): LoweredToHlo {
+  const { builder, parameters, argument, number } = begin(undefined);
+  const given = values.map((value) => argument(value, value.dims));
+  const at = number('row');
+  const vectors = new Map<Element, Plain[]>();
+  const alone: Result[] = [];
+  for (const [i, value] of values.entries()) {
+    const row = value.isBatched ? builder.dynamicSlice(given[i]!, 0, at, 1) : given[i]!;
+    const cut = withRoom(builder, row, value.grows, entries);
+    if (i < packed) {
+      const vector = builder.reshape(cut, [cut.dims.reduce((a, b) => a * b, 1)]);
+      vectors.set(value.element, [...(vectors.get(value.element) ?? []), vector]);
+    } else alone.push(resultOf(value, cut, undefined));
+  }
+  const put = Array.from(vectors, ([element, parts]) =>
+    resultOf({ name: element, element }, builder.concat(parts, 0), undefined),
+  );
+  return moduleOf(builder, parameters, [...put, ...alone], new Map(), undefined);
+}
+
 /** Replicates each sharded value on every device of a mesh. */
 export function wholeRows(values: readonly RowValue[], mesh: Mesh): LoweredToHlo {
   const { builder, parameters, argument } = begin(mesh);
@@ -67,10 +107,20 @@ function begin(mesh: Mesh | undefined) {
     parameters.push({ id, name, kind: 'state', element, dims, ...(axis !== undefined && { axis }) });
     return builder.argument(element, dims, false, id);
   };
-  return { builder, parameters, argument };
+  /** An index, i64 [1]. */
+  const number = (name: string): Plain => {
+    const id = `%arg${parameters.length}`;
+    parameters.push({ id, name, kind: 'input', element: 'i64', dims: [1] });
+    return builder.reshape(builder.argument('i64', [1], false, id), []);
+  };
+  return { builder, parameters, argument, number };
 }
 
-function resultOf({ name, element }: RowValue, value: Plain, axis: number | undefined): Result {
+function resultOf(
+  { name, element }: Pick<RowValue, 'name' | 'element'>,
+  value: Plain,
+  axis: number | undefined,
+): Result {
   return { name, kind: 'state', element, dims: value.dims, value, axis };
 }
 
