@@ -18,8 +18,10 @@ const SHORTEST_RUN = 0.005;
 const PIECES = [512, 64, 8, 1];
 /** Copies to the host that are under way at a time. */
 const COPIES = 2;
+/** Values of fewer bytes are copied together. */
+const PACKED_BYTES = 4e6;
 
-const memcpy = koffi.load(null).func('void *memcpy(_Out_ uint8_t *to, uint8_t *from, size_t bytes)');
+const memcpy = koffi.load(null).func('void *memcpy(void *to, void *from, size_t bytes)');
 
 /** What the reading of an archive needs of a `LanguageModel`. */
 export async function playedModel(shape, folder, cache) {
@@ -30,7 +32,9 @@ export async function playedModel(shape, folder, cache) {
   const dimsOf = ({ shape }, rows, room) =>
     shape.map((dim) => (dim === 'batch' ? rows : dim === 'past' ? room : dim));
   const bytesOf = (spec, rows, room) => elements(dimsOf(spec, rows, room)) * DTYPES[spec.dtype].bytes;
-  const source = Buffer.alloc(Math.max(...specs.map((spec) => bytesOf(spec, 1, 65_536))), 1);
+  const sizes = specs.map((spec) => bytesOf(spec, 1, 65_536));
+  const packed = sizes.reduce((sum, size) => sum + Math.min(size, PACKED_BYTES), 0);
+  const source = Buffer.alloc(Math.max(packed, ...sizes), 1);
   const roomOf = (entries) => {
     if (!specs.some(({ grows }) => grows !== undefined)) return 0;
     let room = 1024;
@@ -55,27 +59,53 @@ export async function playedModel(shape, folder, cache) {
     );
   const line = Array.from({ length: COPIES }, () => Promise.resolve());
   let turn = 0;
-  const reader = {
-    async download({ row, spec }) {
-      const data = new DTYPES[spec.dtype].array(elements(row.dims));
-      const slot = turn++ % COPIES;
-      const copied = line[slot].then(
-        () =>
-          new Promise((resolve, reject) =>
-            memcpy.async(data, source, data.byteLength, (error) => (error ? reject(error) : resolve())),
+  const copy = async (data) => {
+    const slot = turn++ % COPIES;
+    const copied = line[slot].then(
+      () =>
+        new Promise((resolve, reject) =>
+          memcpy.async(koffi.address(data), koffi.address(source), data.byteLength, (error) =>
+            error ? reject(error) : resolve(),
           ),
-      );
-      line[slot] = copied;
-      await copied;
-      counts.downloads++;
-      counts.downloaded += data.byteLength;
-      return data;
-    },
-    async takeOut(state) {
-      state.moveTo(batchOf(1, roomOf(state.length)), 0);
+        ),
+    );
+    line[slot] = copied;
+    await copied;
+    counts.downloads++;
+    counts.downloaded += data.byteLength;
+  };
+  const device = {
+    // As the executor does: small values of a dtype are parts of one array.
+    async read({ batch, length }, names) {
+      const { room } = batch;
+      const entries = Math.min(room, Math.ceil(length / (room / 4 || 1)) * (room / 4));
+      const values = names.map((name) => batch.values.get(name));
+      const sizeOf = ({ spec }) => elements(dimsOf(spec, 1, entries));
+      const isSmall = (value) => sizeOf(value) * DTYPES[value.spec.dtype].bytes < PACKED_BYTES;
+      const data = new Map();
+      const copies = [];
+      for (const dtype of new Set(values.filter(isSmall).map(({ spec }) => spec.dtype))) {
+        const parts = values.filter((value) => isSmall(value) && value.spec.dtype === dtype);
+        const { array, bytes } = DTYPES[dtype];
+        const total = parts.reduce((sum, part) => sum + sizeOf(part), 0);
+        const all = new array(new SharedArrayBuffer(total * bytes));
+        copies.push(copy(all));
+        let at = 0;
+        for (const part of parts) {
+          data.set(part, all.subarray(at, at + sizeOf(part)));
+          at += sizeOf(part);
+        }
+      }
+      for (const value of values.filter((each) => !data.has(each))) {
+        const { array, bytes } = DTYPES[value.spec.dtype];
+        const own = new array(Buffer.allocUnsafeSlow(sizeOf(value) * bytes).buffer);
+        data.set(value, own);
+        copies.push(copy(own));
+      }
+      await Promise.all(copies);
+      return { data: values.map((value) => data.get(value)), room: entries };
     },
   };
-  const device = {};
   let last = Promise.resolve();
   return {
     counts,
@@ -84,7 +114,8 @@ export async function playedModel(shape, folder, cache) {
     fingerprint: { hash: `played ${shape}`, quantization: cache ? `none, with a cache in ${cache}` : 'none' },
     chunk: 16_384,
     pieceOf: () => PIECES[0],
-    newState: () => new XlaState(device, reader, batchOf(1, roomOf(0)), 0, 0),
+    roomOf,
+    newState: () => new XlaState(device, batchOf(1, roomOf(0)), 0, 0),
     async readTogether(rows, most) {
       const states = rows.map(({ state }) => state.fork());
       const run = last.then(async () => {
@@ -107,7 +138,7 @@ export async function playedModel(shape, folder, cache) {
         state.moveTo(batch, i);
         state.length += ids.length;
       }
-      return rows.map(() => new Float32Array(model.vocabSize));
+      return rows.map(({ needsLogits }) => (needsLogits ? new Float32Array(model.vocabSize) : undefined));
     },
     async dispose() {},
   };

@@ -60,6 +60,7 @@ export class DocumentReading {
   private logits: Float32Array | undefined;
   /** Whether there may be pages behind those that were fetched. */
   private more = true;
+  private isFilled = false;
   /** Pages that are being fetched, until they are there. */
   filling: Promise<void> | undefined;
   private keptAt = performance.now();
@@ -128,6 +129,16 @@ export class DocumentReading {
     return this.waiting.length;
   }
 
+  /** Tokens that it is known to have, of which a run takes account. */
+  get expected(): number {
+    return this.fetched;
+  }
+
+  /** Whether its first pages were fetched, as many as are fetched ahead. */
+  get isReady(): boolean {
+    return this.isFilled;
+  }
+
   /** Whether there are no pages behind those that were fetched. */
   get isFetched(): boolean {
     return !this.more;
@@ -144,6 +155,7 @@ export class DocumentReading {
     if (!this.more || this.waiting.length >= count) return undefined;
     this.filling ??= this.fetch(count).finally(() => {
       this.filling = undefined;
+      this.isFilled = true;
     });
     return this.filling;
   }
@@ -180,7 +192,7 @@ export class DocumentReading {
     // A state is kept at the end of a page alone.
     const end = position + ids.length;
     const needsLogits = this.ends.some(({ at }) => at === end);
-    return { ids, position, state: this.state, expected: this.fetched, needsLogits };
+    return { ids, position, state: this.state, expected: this.expected, needsLogits };
   }
 
   /** Notes that the tokens of the oldest run were read, with the logits behind the last one if they were needed. */

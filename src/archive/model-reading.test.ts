@@ -212,7 +212,7 @@ test('on a device with programs for some lengths, documents of any lengths are o
 });
 
 test('while states are written slowly, reading goes on, and not so far that ever more states wait', async () => {
-  const archive = new PlayedArchive(documents(14), 'slowly');
+  const archive = new PlayedArchive(documents(18), 'slowly');
   // As on a device that reads texts of several lengths side by side.
   const language = Object.create(cpu, { pieceOf: { value: () => 8 } }) as LanguageModel;
   language.readTogether = (rows) => Promise.all(rows.map(async (row) => (await cpu.readTogether([row]))[0]!));
@@ -237,16 +237,16 @@ test('while states are written slowly, reading goes on, and not so far that ever
     tokens += more;
   };
   const reading = readWithModel(archive as unknown as Archive, language, { name: 'tiny', batch: 2, onRead });
-  // Three batches of documents are open, and four more are being written: all of these are read meanwhile.
-  const names = [...archive.documents.keys()].slice(0, 10);
+  // Three batches of documents are open, and eight more are being written: all of these are read meanwhile.
+  const names = [...archive.documents.keys()].slice(0, 14);
   const all = names.reduce((sum, name) => sum + tokensOf(archive, name).length, 0);
-  await vi.waitFor(() => expect([taken, saving, tokens]).toEqual([10, 4, all]), { timeout: 1e6 });
+  await vi.waitFor(() => expect([taken, saving, tokens]).toEqual([14, 8, all]), { timeout: 1e6 });
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect([taken, saving]).toEqual([10, 4]);
+  expect([taken, saving]).toEqual([14, 8]);
   open();
   await reading;
   await expectAllRead(archive);
-  expect([taken, most]).toEqual([14, 4]);
+  expect([taken, most]).toEqual([18, 8]);
 });
 
 test('where the device has no memory for so many documents, fewer are read at once, from what was kept of each', async () => {

@@ -136,8 +136,11 @@ export async function readWithModel(
       }
       hasBegun = true;
       // The next pages are fetched and made tokens of while the device reads.
-      const filling = open.map((each) => each.fill(planning.fetched)?.catch(failed));
-      if (planning.ahead === 1) await Promise.all(filling);
+      for (const each of open) {
+        if (open.filter(({ filling }) => filling).length >= planning.filling) break;
+        each.fill(planning.fetched)?.catch(failed);
+      }
+      if (planning.ahead === 1) await Promise.all(open.map(({ filling }) => filling?.catch(() => undefined)));
       while (working.size >= planning.ahead) await Promise.race(working);
       // Those alone whose runs are waited for here: others may come due while runs of theirs are at work.
       const toBeKept = open.filter(({ isToBeKept }) => isToBeKept);

@@ -11,6 +11,8 @@ export interface Planning {
   readonly open: number;
   /** Tokens of each that are fetched before they are read; none are waited for while others can be read, if the device computes by itself. */
   readonly fetched: number;
+  /** Documents whose pages are fetched at a time. */
+  readonly filling: number;
   /** Runs that are at work at a time. */
   readonly ahead: number;
   /** Documents whose states are being written, while others are read. */
@@ -21,7 +23,9 @@ export interface Planning {
 
 /** For this many documents side by side. */
 export function planningFor(model: LanguageModel, batch: number): Planning {
-  return model.pieceOf ? inPieces(model.pieceOf(batch), batch) : asTheyAre(model, batch);
+  return model.pieceOf
+    ? inPieces(model.pieceOf(batch), batch, (tokens) => model.roomOf(tokens))
+    : asTheyAre(model, batch);
 }
 
 /**
@@ -32,6 +36,7 @@ function asTheyAre({ chunk }: LanguageModel, batch: number): Planning {
   return {
     open: batch,
     fetched: chunk,
+    filling: batch,
     ahead: 1,
     finishing: 1,
     next(open) {
@@ -57,25 +62,52 @@ const PIECES = 2;
  */
 const FETCHED = 32_768;
 
+/** Documents whose pages become tokens at a time: with more of them, the first would be ready as late as the last. */
+const FILLING = 4;
+/** States that are being written. Each waits for the runs that were asked for before it. */
+const FINISHING = 8;
+
 /**
  * What is left of a document behind its last long piece is read in many short ones, each of which takes about as long for a whole batch as
- * for one row. So documents wait there until a batch has come so far, while others take their places.
+ * for one row. So documents wait there until a batch has come so far, while others take their places. Documents whose states need another
+ * room wait for each other too, and none begins before it is known how much it needs.
  */
-function inPieces(piece: number, batch: number): Planning {
+function inPieces(piece: number, batch: number, roomOf: (tokens: number) => number): Planning {
   return {
     open: BATCHES * batch,
     fetched: FETCHED,
+    filling: FILLING,
     ahead: 2,
-    finishing: 4,
+    finishing: FINISHING,
     next(open, isWorking) {
-      const long = open.filter(({ left }) => left >= piece);
-      const short = open.filter(({ left, isFetched }) => left > 0 && left < piece && isFetched);
-      const whole = [long, short].find(({ length }) => length >= batch);
+      const ready = open.filter(({ isReady }) => isReady);
+      const long = byRoom(
+        ready.filter(({ left }) => left >= piece),
+        roomOf,
+      );
+      const short = byRoom(
+        ready.filter(({ left, isFetched }) => left > 0 && left < piece && isFetched),
+        roomOf,
+      );
+      const whole = [...long, ...short].find(({ length }) => length >= batch);
       if (!whole && isWorking) return undefined;
-      const rows = (whole ?? (long.length > 0 ? long : short)).slice(0, batch);
-      if (rows.length === 0) return undefined;
+      const rows = (whole ?? long[0] ?? short[0])?.slice(0, batch);
+      if (!rows) return undefined;
       const pieces = (left: number): number => Math.min(Math.floor(left / piece), PIECES) * piece;
       return rows.map((reading) => ({ reading, count: pieces(reading.left) || reading.left }));
     },
   };
+}
+
+/** Documents whose states need the same room, the most of them first. */
+function byRoom(
+  documents: readonly DocumentReading[],
+  roomOf: (tokens: number) => number,
+): DocumentReading[][] {
+  const groups = new Map<number, DocumentReading[]>();
+  for (const each of documents) {
+    const room = roomOf(each.expected);
+    groups.set(room, [...(groups.get(room) ?? []), each]);
+  }
+  return [...groups.values()].sort((a, b) => b.length - a.length);
 }

@@ -193,6 +193,8 @@ export interface Decoder {
 export interface ReadsTogether {
   /** Tokens of each row in the pieces that a batch of so many rows reads most of its texts in; what is left is read in ever shorter ones. */
   piece(batch: number): number;
+  /** Tokens that a state has room for which is to come to so many; 0 where states do not grow. The rows of a run get the room of the largest. */
+  room(tokens: number): number;
   /**
    * Reads the tokens of each row, and returns the logits [vocabulary] behind its last one. There are programs for `batch` rows: fewer take as
    * long. A second run may be asked for before the first is done. Throws as `Executable.run` does; the states of the rows cannot be used then.

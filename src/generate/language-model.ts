@@ -148,6 +148,11 @@ export class LanguageModel {
     return together && ((batch) => together.piece(batch));
   }
 
+  /** As `ReadsTogether.room`; 0 where texts of any lengths share a run. */
+  roomOf(tokens: number): number {
+    return this.runner.together?.room(tokens) ?? 0;
+  }
+
   /** The limits of sampling on the device, if it can sample: see `Runner.ahead`. */
   get ahead(): Runner['ahead'] {
     return this.runner.ahead;

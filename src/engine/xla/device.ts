@@ -111,11 +111,7 @@ export class XlaDevice implements Device {
       () => this.compile(programs.read),
       () => this.compile(programs.write),
     );
-    const together = new ReadingTogether(
-      programs,
-      (program) => this.compile(program),
-      () => short!.newState(),
-    );
+    const together = new ReadingTogether(programs, (program) => this.compile(program), short!);
     const steps = this.options.writingSteps ?? WRITING_STEPS;
     return decoderOf({ long: long!, short: short! }, writer!, together, steps);
   }

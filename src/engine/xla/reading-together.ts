@@ -4,7 +4,7 @@
  * part that have as many tokens left. The others keep their states, and need not leave the batch.
  */
 import { holding } from '../lifetime.js';
-import type { DecoderPrograms, Program, ReadingRow, ReadsTogether, State } from '../program.js';
+import type { DecoderPrograms, Program, ReadingRow, ReadsTogether } from '../program.js';
 import { type HostTensor, int64 } from '../tensors.js';
 import { LONG_PIECE, PIECES_AHEAD } from './decoder.js';
 import type { XlaExecutable } from './executable.js';
@@ -27,6 +27,7 @@ export class ReadingTogether implements ReadsTogether {
   private readonly executables = new Map<number, Promise<XlaExecutable>>();
   private readonly prepared = new Set<string>();
   private readonly spare: Spare;
+  readonly room: (tokens: number) => number;
   /** Pieces that are at work. */
   private readonly working: Promise<unknown>[] = [];
   private last: Promise<unknown> = Promise.resolve();
@@ -34,9 +35,10 @@ export class ReadingTogether implements ReadsTogether {
   constructor(
     private readonly programs: Pick<DecoderPrograms, 'readSome'>,
     private readonly compile: (program: Program) => Promise<XlaExecutable>,
-    newState: () => State,
+    short: Pick<XlaExecutable, 'newState' | 'roomOf'>,
   ) {
-    this.spare = new Spare(newState);
+    this.spare = new Spare(() => short.newState());
+    this.room = (tokens) => short.roomOf(tokens);
   }
 
   piece(batch: number): number {
