@@ -1,5 +1,5 @@
 /** States, batches, weights and several devices of the executor `xla`, on the evaluator of StableHLO. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { DeviceError } from '../../errors.js';
 import {
   add,
@@ -106,6 +106,62 @@ test('a batch that stays together moves on in place, and room is added as it is 
   await executable.run(feed(long, long), states);
   expect(states.map(({ length }) => length)).toEqual([1104, 1104]);
   expect((await states[0]!.read()).get('seen')!.dims).toEqual([1, 1104, 3]);
+});
+
+test('one state takes the place of another in a batch by a copy of its own row, and by one more where the other goes on', async () => {
+  const { device, executable, feed } = await memory();
+  const [a, b, c, d, e, f] = Array.from({ length: 6 }, () => executable.newState());
+  await executable.run(feed([1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]), [a!, b!, c!, d!]);
+  const copies = vi.spyOn(device, 'runHelper');
+  await executable.run(feed([5, 0, 0], [6, 0, 0], [7, 0, 0], [8, 0, 0]), [a!, e!, c!, d!]);
+  expect(copies).toHaveBeenCalledTimes(2);
+  e!.dispose();
+  await executable.run(feed([9, 0, 0], [10, 0, 0], [11, 0, 0], [12, 0, 0]), [a!, f!, c!, d!]);
+  expect(copies).toHaveBeenCalledTimes(3);
+  const fork = c!.fork();
+  await executable.run(feed([0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]), [a!, f!, c!, d!]);
+  expect(copies).toHaveBeenCalledTimes(4);
+  const totals = await Promise.all(
+    [a!, b!, c!, d!, f!, fork].map(async (state) => (await state.read(['total'])).get('total')!.data[0]),
+  );
+  expect(totals).toEqual([16, 3, 23, 25, 11, 22]);
+  await executable.run(feed([1, 0, 0]), [b!]);
+  expect(numbers((await b!.read()).get('seen')!.data)).toEqual([2, 0, 0, 1, 0, 0]);
+});
+
+/** Sums that do not grow, of each column. */
+function sumsProgram(): Program {
+  const x = input('x', 'float32', ['batch', 'sequence', WIDTH]);
+  const specs = ['first', 'second', 'third'].map(
+    (name) => ({ name, dtype: 'float32', shape: ['batch', WIDTH], initial: 0 }) as const,
+  );
+  const before = Object.fromEntries(
+    specs.map(({ name }) => [name, input(name, 'float32', ['batch', WIDTH])]),
+  ) as Record<string, Tensor>;
+  const after = Object.fromEntries(
+    specs.map(({ name }, i) => [name, add(before[name]!, multiply(sum(x, 1), scalar(i + 1)))]),
+  );
+  return { inputs: [x], outputs: { first: after.first! }, state: stateChanges(specs, before, after) };
+}
+
+test('states that do not grow stay where they are, whatever room is asked for, and are read by one copy', async () => {
+  const client = new EvaluatorClient();
+  const device = new XlaDevice(client, { precision: 'float32' });
+  const executable = await device.compile(sumsProgram());
+  const states = [executable.newState(), executable.newState()];
+  const x = float32([1, 2, 3, 4, 5, 6], [2, 1, WIDTH]);
+  await executable.run({ x }, states, { room: 5000 });
+  const copies = vi.spyOn(device, 'runHelper');
+  await executable.run({ x }, states, { room: 5000 });
+  expect(copies).not.toHaveBeenCalled();
+  const downloads = vi.spyOn(Object.getPrototypeOf([...client.buffers][0]), 'download');
+  const read = await states[1]!.read(['third', 'first']);
+  expect(downloads).toHaveBeenCalledTimes(1);
+  downloads.mockRestore();
+  expect(Array.from(read, ([name, { data }]) => [name, numbers(data)])).toEqual([
+    ['third', [24, 30, 36]],
+    ['first', [8, 10, 12]],
+  ]);
 });
 
 test('a batch that most rows have left is not kept for the others', async () => {
