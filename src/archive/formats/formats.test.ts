@@ -151,6 +151,46 @@ describe('states of pages', () => {
     expect(pages.map(({ state }) => state)).toEqual(['empty', 'scanned', 'read']);
   });
 
+  test('what fields of forms and notes on a page show is read, and drawn, and what they hide is not', async () => {
+    const field = (rect: string, more: string): string =>
+      `<< /Type /Annot /Rect [${rect}] /DA (/F1 10 Tf 0 g) ${more} >>`;
+    const looks = stream(
+      'BT /F1 10 Tf 2 5 Td (Ada Lovelace) Tj ET',
+      '/Type /XObject /Subtype /Form /BBox [0 0 240 20] /Resources << /Font << /F1 3 0 R >> >>',
+    );
+    const bytes = pdf([{ texts: [at('Name', 60, 700)], annotations: [10, 12, 13, 15, 16, 17, 18] }, {}], {
+      catalog:
+        '/AcroForm << /Fields [10 0 R 12 0 R 14 0 R 16 0 R] /DA (/F1 10 Tf 0 g) /DR << /Font << /F1 3 0 R >> >> >>',
+      extra: [
+        field('160 695 400 715', '/Subtype /Widget /FT /Tx /T (name) /V (Ada Lovelace) /AP << /N 11 0 R >>'),
+        looks,
+        // Without a look of its own; one whose value is its parent's; a text that somebody has set on the page.
+        field('160 645 400 665', '/Subtype /Widget /FT /Tx /T (place) /V (London)'),
+        field('160 595 400 615', '/Subtype /Widget /Parent 14 0 R'),
+        '<< /FT /Tx /T (born) /V (1815) /DA (/F1 10 Tf 0 g) /Kids [13 0 R] >>',
+        field('160 545 400 565', '/Subtype /FreeText /Contents (Seen by the registry)'),
+        // Hidden; a note that opens; a link.
+        field('160 495 400 515', '/Subtype /Widget /F 2 /FT /Tx /T (secret) /V (Hidden)'),
+        field('160 445 180 465', '/Subtype /Text /Contents (A remark)'),
+        field('160 395 180 415', '/Subtype /Link /Contents (A link)'),
+      ],
+    });
+    const path = file(bytes, '.pdf');
+    const pages = await pagesOf(path);
+    expect(textsOf(pages).map((text) => text.split(/\s*\n\s*/))).toEqual([
+      ['Name\tAda Lovelace', 'London', '1815', 'Seen by the registry'],
+      [''],
+    ]);
+    const [left, top, right, bottom] = pages[0]!.rows[1]!.box!;
+    expect(left >= 160 && top >= 135 && right <= 400 && bottom <= 155).toBe(true);
+    const document = pdfium.open(path);
+    const { width, data } = document.render(1, 1);
+    document.close();
+    const isDark = (y: number): boolean =>
+      data.subarray(4 * width * (y - 10), 4 * width * y).some((each) => each < 100);
+    expect([85, 105, 155, 205, 255, 305].map(isDark)).toEqual([false, true, true, true, true, false]);
+  });
+
   test('a stamp on a picture is no text of it; what was recognised on one is', async () => {
     const image = stream(
       Buffer.alloc(4),

@@ -23,6 +23,8 @@ const REASONS: Readonly<Record<number, string>> = {
 const TEXT = 1;
 const IMAGE = 3;
 const FORM = 5;
+/** Of `FPDFAnnot_GetSubtype`, of fpdf_annot.h: notes in the margin, links, and windows that open. They have no text on the page. */
+const UNSEEN: ReadonlySet<number> = new Set([1, 2, 16]);
 /** Of a page or a form so many objects are looked at, and so many forms within each other. */
 const MOST_OBJECTS = 10_000;
 const MOST_FORMS = 8;
@@ -125,13 +127,23 @@ export class Pdfium {
 }
 
 class PdfDocument implements OpenDocument {
+  private form: { readonly info: number; readonly environment: number } | undefined;
+
   constructor(
     private readonly module: WrappedPdfiumModule,
     private readonly scratch: number,
     private readonly document: number,
     readonly pages: number,
-    readonly close: () => void,
+    private readonly closeFile: () => void,
   ) {}
+
+  close(): void {
+    if (this.form) {
+      this.module.PDFiumExt_ExitFormFillEnvironment(this.form.environment);
+      this.module.PDFiumExt_CloseFormFillInfo(this.form.info);
+    }
+    this.closeFile();
+  }
 
   page(number: number): Page {
     return this.withPage(number, (page, width, height) => {
@@ -179,13 +191,50 @@ class PdfDocument implements OpenDocument {
 
   private withPage<T>(number: number, work: (page: number, width: number, height: number) => T): T {
     const { module } = this;
-    const page = module.FPDF_LoadPage(this.document, number - 1);
-    if (page === 0) throw new Error('it is damaged');
+    let page = this.load(number);
+    if (this.hasFields(page)) {
+      this.drawFields(page);
+      module.FPDF_ClosePage(page);
+      page = this.load(number);
+    }
     try {
       return work(page, module.FPDF_GetPageWidthF(page), module.FPDF_GetPageHeightF(page));
     } finally {
       module.FPDF_ClosePage(page);
     }
+  }
+
+  private load(number: number): number {
+    const page = this.module.FPDF_LoadPage(this.document, number - 1);
+    if (page === 0) throw new Error('it is damaged');
+    return page;
+  }
+
+  /** Whether there is something on the page that is no content of it: fields of forms, texts that somebody has set on it, stamps. */
+  private hasFields(page: number): boolean {
+    const { module } = this;
+    const count = Math.min(module.FPDFPage_GetAnnotCount(page), MOST_OBJECTS);
+    for (let i = 0; i < count; i++) {
+      const annotation = module.FPDFPage_GetAnnot(page, i);
+      if (annotation === 0) continue;
+      const subtype = module.FPDFAnnot_GetSubtype(annotation);
+      module.FPDFPage_CloseAnnot(annotation);
+      if (!UNSEEN.has(subtype)) return true;
+    }
+    return false;
+  }
+
+  /** Makes what fields show a part of the page's content, in memory, for whoever loads the page again: PDFium finds texts in content alone. */
+  private drawFields(page: number): void {
+    const { module } = this;
+    if (!this.form) {
+      const info = module.PDFiumExt_OpenFormFillInfo();
+      this.form = { info, environment: module.PDFiumExt_InitFormFillEnvironment(this.document, info) };
+    }
+    // A field whose file says what it holds, and not how that looks, is drawn by its font.
+    module.FORM_OnAfterLoadPage(page, this.form.environment);
+    module.FORM_OnBeforeClosePage(page, this.form.environment);
+    module.FPDFPage_Flatten(page, 0);
   }
 
   /** How most of the text is turned, as the page is shown: wide tables are often set so. */

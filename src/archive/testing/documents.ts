@@ -19,25 +19,27 @@ export interface PdfPage {
   /** Entries of its resources, beside the font F1. */
   readonly resources?: string;
   readonly crop?: readonly number[];
+  /** Numbers of the objects that are its annotations: fields of forms, for example. */
+  readonly annotations?: readonly number[];
 }
 
-/** A PDF of Helvetica on pages of 600 x 800 points. `extra` are further objects, numbered from 10 on. */
+/** A PDF of Helvetica on pages of 600 x 800 points. `extra` are further objects, numbered from 10 on; `catalog` and `trailer` further entries. */
 export function pdf(
   pages: readonly PdfPage[],
-  { extra = [] as readonly (string | Buffer)[], trailer = '' } = {},
+  { extra = [] as readonly (string | Buffer)[], catalog = '', trailer = '' } = {},
 ): Buffer {
   const first = 10 + extra.length;
   const objects = new Map<number, string | Buffer>();
-  objects.set(1, '<< /Type /Catalog /Pages 2 0 R >>');
+  objects.set(1, `<< /Type /Catalog /Pages 2 0 R ${catalog} >>`);
   const kids = pages.map((_, i) => `${first + 2 * i} 0 R`).join(' ');
   objects.set(2, `<< /Type /Pages /Kids [${kids}] /Count ${pages.length} >>`);
   objects.set(3, '<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>');
   for (const [i, body] of extra.entries()) objects.set(10 + i, body);
   for (const [i, page] of pages.entries()) {
-    const { texts = [], operators = '', rotate = 0, resources = '', crop } = page;
+    const { texts = [], operators = '', rotate = 0, resources = '', crop, annotations = [] } = page;
     objects.set(
       first + 2 * i,
-      `<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] ${crop ? `/CropBox [${crop.join(' ')}]` : ''} /Rotate ${rotate} /Resources << /Font << /F1 3 0 R >> ${resources} >> /Contents ${first + 2 * i + 1} 0 R >>`,
+      `<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] ${crop ? `/CropBox [${crop.join(' ')}]` : ''} /Rotate ${rotate} /Annots [${annotations.map((id) => `${id} 0 R`).join(' ')}] /Resources << /Font << /F1 3 0 R >> ${resources} >> /Contents ${first + 2 * i + 1} 0 R >>`,
     );
     const shown = texts.map(
       ({ text, x, y, size = 10 }) =>
