@@ -172,8 +172,8 @@ function pathsOf(python: string, environment: NodeJS.ProcessEnv): Promise<string
  * could not be loaded, in case the plugin then fails.
  */
 export function prepare(koffi: Koffi, { libraries, cuda }: FoundPlugin): string[] {
-  const { TF_CPP_MIN_LOG_LEVEL: level = '1', XLA_FLAGS: flags = '' } = process.env;
-  // XLA logs warnings and errors, but not its notes about the machine.
+  const { TF_CPP_MIN_LOG_LEVEL: level = '2', XLA_FLAGS: flags = '' } = process.env;
+  // XLA logs errors. Its warnings are about its own insides: the precision of its timers, the form of annotations.
   const environment: Record<string, string> = { TF_CPP_MIN_LOG_LEVEL: level };
   if (cuda !== undefined && !flags.includes('xla_gpu_cuda_data_dir')) {
     environment.XLA_FLAGS = `${flags} --xla_gpu_cuda_data_dir=${cuda}`.trim();
