@@ -1,4 +1,6 @@
 /** `npm run bench -- gpu`: training, decoding and prefill on NVIDIA GPUs, compared with PyTorch if it is available. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceOptions, openDevice } from '../engine/index.js';
@@ -15,10 +17,12 @@ import {
   furthest,
   measureShared,
   measureSmall,
+  plotsOfShared,
   raceTraining,
   type SharedRate,
   type StepRate,
 } from './gpu-training.js';
+import { plotSvg } from './plot.js';
 import { positive } from './positive.js';
 import { GRANITE_3B, GRANITE_350M, graniteModel } from './shapes.js';
 import { decimal, megabytes, millions, milliseconds, percent, table } from './table.js';
@@ -38,6 +42,7 @@ interface GpuOptions {
   memory?: number;
   quick: boolean;
   json?: string;
+  plots?: string;
 }
 
 async function runGpu(options: GpuOptions): Promise<void> {
@@ -48,7 +53,8 @@ async function runGpu(options: GpuOptions): Promise<void> {
       await writeFileAtomic(options.json, `${JSON.stringify(results, null, 2)}\n`);
   };
   const taken = options.memory === undefined ? {} : { memoryFraction: options.memory };
-  if (options.devices !== undefined) return runShared(options.devices, options.steps, taken, record);
+  if (options.devices !== undefined)
+    return runShared(options.devices, options.steps, taken, record, options.plots);
 
   const started = performance.now();
   const device = await openDevice('cuda', taken);
@@ -164,6 +170,7 @@ async function runShared(
   steps: number,
   taken: DeviceOptions,
   record: (part: string, value: unknown) => Promise<void>,
+  plots: string | undefined,
 ): Promise<void> {
   const rates: SharedRate[] = [];
   for await (const rate of measureShared(devices, steps, taken)) {
@@ -188,6 +195,10 @@ async function runShared(
       ]),
     ]),
   );
+  if (plots === undefined) return;
+  await mkdir(plots, { recursive: true });
+  for (const plot of plotsOfShared(rates))
+    await writeFileAtomic(join(plots, `${plot.name}.svg`), await plotSvg(plot));
 }
 
 function say(text: string): void {
@@ -217,6 +228,7 @@ export function addGpuCommand(program: Command): void {
       positive,
     )
     .option('--steps <n>', 'steps of a round, with --devices', positive, 100)
+    .option('--plots <folder>', 'with --devices, also draw throughput and memory')
     .option('--seconds <n>', 'no part starts after this many seconds', positive, 3600)
     .option('--memory <share>', 'share of GPU memory to preallocate; a peer has what is left', Number)
     .option('--quick', 'tiny models, to test the command rather than the speed', false)

@@ -6,6 +6,7 @@ import { type Contender, race, startContender } from './contender.js';
 import { type RacedTask, SHARED_TASK } from './gpu-tasks.js';
 import { peakMemory } from './machine.js';
 import type { TrainingTask } from './plan.js';
+import type { Plot, Point } from './plot.js';
 import { quickWeights } from './quick-weights.js';
 import { median } from './train-section.js';
 import { compileStep, startRun } from './training.js';
@@ -139,6 +140,8 @@ export async function* measureSmall(
 export interface SharedRate {
   readonly name: string;
   readonly devices: number;
+  /** What is sharded over several devices. */
+  readonly shard?: 'data' | 'full';
   readonly parameters: number;
   readonly tokensPerSecond: number;
   /** Bytes in use on each GPU between two steps, and the peak so far. */
@@ -161,11 +164,11 @@ export async function* measureShared(
   const opened = await Promise.all(
     forms.map(async ([name, form]) => {
       const device = await openDevice('cuda', { ...options, ...form });
-      return { name, device, count: form.devices ?? 1, step: await compileStep(task, device) };
+      return { name, form, device, step: await compileStep(task, device) };
     }),
   );
   const memory = quickWeights(opened[0]!.step.parameters);
-  for (const { name, device, count, step } of opened) {
+  for (const { name, form, device, step } of opened) {
     const run = startRun(task, step, { steps, memory, device });
     const { losses } = await run.round();
     const seconds: number[] = [];
@@ -176,7 +179,8 @@ export async function* measureShared(
     }
     yield {
       name,
-      devices: count,
+      devices: form.devices ?? 1,
+      ...(form.shard && { shard: form.shard }),
       parameters: countParameters(step.parameters),
       tokensPerSecond: (task.batch * task.sequence) / median(seconds),
       memory: device.gpuMemory?.() ?? [],
@@ -185,6 +189,33 @@ export async function* measureShared(
     await run.dispose();
     await device.dispose();
   }
+}
+
+/** Throughput and peak memory by the number of GPUs, with what as many times one GPU would be. */
+export function plotsOfShared(rates: readonly SharedRate[]): Plot[] {
+  const one = rates.find(({ devices }) => devices === 1)!;
+  const others = rates.filter(({ devices }) => devices > 1);
+  const x = { title: 'GPUs' };
+  const pointsOf = (value: (rate: SharedRate) => number): Point[] =>
+    others.flatMap((rate) => [
+      { series: rate.shard!, x: 1, y: value(one) },
+      { series: rate.shard!, x: rate.devices, y: value(rate) },
+    ]);
+  const most = Math.max(...others.map((rate) => rate.devices));
+  const ideal = [1, most].map((n) => ({ series: 'n times one GPU', x: n, y: n * one.tokensPerSecond }));
+  return [
+    {
+      ...{ name: 'throughput', title: 'Training throughput', x, color: 'sharding' },
+      ...{ y: { title: 'tokens/s' }, points: [...ideal, ...pointsOf((rate) => rate.tokensPerSecond)] },
+    },
+    {
+      ...{ name: 'memory', title: 'Peak memory of a GPU', x, color: 'sharding' },
+      ...{
+        y: { title: 'bytes' },
+        points: pointsOf((rate) => Math.max(...rate.memory.map(({ peak }) => peak))),
+      },
+    },
+  ];
 }
 
 /** The largest difference of two runs' losses. */

@@ -4,10 +4,10 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { plotSvg } from '../bench/plot.js';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { aimsTable } from './aims.js';
 import type { Finding, Findings } from './finding.js';
-import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
 import { askedFor, keysOf } from './work.js';
 

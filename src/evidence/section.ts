@@ -1,6 +1,7 @@
 /** A section of the evidence: its work and its report. */
+
+import type { Plot } from '../bench/plot.js';
 import type { Finding } from './finding.js';
-import type { Plot } from './plot.js';
 import type { Work } from './work.js';
 
 /** Selects the full or the quick set of work. */

@@ -39,6 +39,9 @@ const COLORS: Readonly<Record<string, string>> = {
 };
 const OTHERS = ['#9467bd', '#8c564b', '#e377c2', '#7f7f7f', '#bcbd22', '#17becf'];
 
+/** Numbers of an axis that are few. */
+const FEW_PLACES = 3;
+
 /** The colours of series by name, the designs of `COLORS` first. */
 function colorsOf(points: readonly Point[]): { domain: string[]; range: string[] } {
   const names = new Set(points.map(({ series }) => series));
@@ -64,11 +67,13 @@ function specificationOf({ title, x, y, points, kind = 'lines', ...plot }: Plot)
   const by = (scale: object) => ({
     ...{ field: 'series', type: 'nominal', title: plot.color ?? 'design', scale },
   });
-  const places = new Set(points.map(({ x: place }) => place)).size;
+  const places = [...new Set(points.map(({ x: place }) => place))];
+  // An axis of few numbers is labelled at those.
+  const few = places.length <= FEW_PLACES && x.log !== true ? { values: places } : {};
   const isLine = !names && kind === 'lines';
   return {
     title,
-    width: names ? Math.max(560, 70 * places) : 560,
+    width: names ? Math.max(560, 70 * places.length) : 560,
     height: 300,
     background: 'white',
     // Series that come last are drawn on top.
@@ -79,7 +84,7 @@ function specificationOf({ title, x, y, points, kind = 'lines', ...plot }: Plot)
     encoding: {
       x: names
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }
-        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: labels(x) },
+        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: { ...labels(x), ...few } },
       ...(names && { xOffset: { field: 'series' } }),
       y: {
         field: 'y',
