@@ -2,11 +2,12 @@
 import { Worker } from 'node:worker_threads';
 import type { Tokenizer } from './tokenizer.js';
 
-/** The messages to and from the thread. */
+/** A text that the thread is to tokenize. */
 export interface TokensAsked {
   readonly id: number;
   readonly text: string;
 }
+/** Its tokens, or the error. */
 export type TokensTold =
   | { readonly id: number; readonly ids: Uint32Array<ArrayBuffer> }
   | { readonly id: number; readonly error: unknown };

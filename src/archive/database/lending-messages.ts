@@ -11,7 +11,9 @@ interface Statement {
   readonly sql: string;
   readonly values: readonly unknown[] | undefined;
 }
+/** What a borrower asks: a statement, the begin of a transaction, or its end. */
 export type Asked = Statement | { readonly begin: { readonly small: boolean } } | { readonly commit: string };
+/** What the lender answers: rows, or an error. */
 export type Told =
   | { readonly rows: unknown[] }
   | { readonly name: string; readonly message: string; readonly code: unknown };

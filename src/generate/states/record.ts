@@ -28,6 +28,7 @@ export const StateRecord = z.strictObject({
   /** The messages of the conversation, after the base. */
   messages: z.array(z.looseObject({ role: z.string() })),
 });
+/** A stored state, without its values. */
 export type StateRecord = z.infer<typeof StateRecord>;
 
 /** A random id for a new state. */

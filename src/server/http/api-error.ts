@@ -32,6 +32,7 @@ export const ErrorBody = z.object({
     code: z.string().nullable(),
   }),
 });
+/** An error as it is sent, in OpenAI's format. */
 export type ErrorBody = z.infer<typeof ErrorBody>;
 
 /** The status codes of failures. */

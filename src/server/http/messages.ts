@@ -153,6 +153,7 @@ export const Message = z.discriminatedUnion('role', [
   z.looseObject({ role: z.literal('tool'), ...text, tool_call_id: optional(z.string()) }),
   z.looseObject({ role: z.literal('function'), ...text }),
 ]);
+/** A message of a chat request, once it is read. */
 export type Message = z.infer<typeof Message>;
 
 /** An object; an empty list counts as an empty object, since PHP encodes empty objects as lists. */
@@ -197,6 +198,7 @@ export const Tool = z
       },
     };
   });
+/** A tool that an answer may call. */
 export type Tool = z.infer<typeof Tool>;
 
 const Allowed = z.looseObject({

@@ -136,6 +136,7 @@ export const ChatRequest = requestOf({
   safety_identifier: noEffect,
   prompt_cache_key: noEffect,
 });
+/** The body of a chat request, once it is read. */
 export type ChatRequest = z.infer<typeof ChatRequest>;
 
 const Tokens = z.array(z.int().min(0)).min(1);
@@ -161,6 +162,7 @@ export const CompletionRequest = requestOf({
   response_format: optional(ResponseFormat),
   format: ollamaFormat,
 });
+/** The body of a completion request, once it is read. */
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 
 /** The body of `POST /v1/states`: what is read into the new state. */
@@ -209,6 +211,7 @@ export const HeddleUsage = z.object({
   state_bytes: z.int().describe('What the sequence holds at its end.'),
   state: State.optional(),
 });
+/** The usage of a request, in Heddle's terms. */
 export type HeddleUsage = z.infer<typeof HeddleUsage>;
 
 const Logprob = z.object({ token: z.string(), bytes: z.array(z.int()), logprob: z.number() });
@@ -263,6 +266,7 @@ export const ChatCompletion = z.object({
   usage: Usage,
   heddle: HeddleUsage,
 });
+/** The answer to a chat request. */
 export type ChatCompletion = z.infer<typeof ChatCompletion>;
 
 /** An event of a streamed chat completion. */
@@ -285,6 +289,7 @@ export const ChatChunk = z.object({
   usage: Usage.nullish(),
   heddle: HeddleUsage.optional(),
 });
+/** An event of a streamed chat completion. */
 export type ChatChunk = z.infer<typeof ChatChunk>;
 
 /** Log probabilities of text completions: lists, and objects with texts as keys. */
@@ -312,6 +317,7 @@ export const TextCompletion = z.object({
   usage: Usage.nullish(),
   heddle: HeddleUsage.optional(),
 });
+/** The answer to a completion request, also as an event of a stream. */
 export type TextCompletion = z.infer<typeof TextCompletion>;
 
 /** A model in OpenAI's format, with Heddle's own fields under `heddle`. */
@@ -334,10 +340,12 @@ export const ModelCard = z.object({
     images: z.boolean().describe('Whether it reads an image before it writes.'),
   }),
 });
+/** A model that is served, as it is listed. */
 export type ModelCard = z.infer<typeof ModelCard>;
 /** The models that are served. */
 export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) });
 
 /** The health of the server. */
 export const Health = z.object({ status: z.enum(['ok', 'draining', 'unresponsive', 'failed']) });
+/** The state of the server. */
 export type Health = z.infer<typeof Health>['status'];

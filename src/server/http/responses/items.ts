@@ -53,6 +53,7 @@ export const InputItem = z.preprocess(
     },
   ),
 );
+/** An item of the input of a response: a message, a call, the result of one, a thought, or a reference to an earlier item. */
 export type InputItem = z.infer<typeof InputItem>;
 /** An item itself, not a reference to one. */
 export type Item = Exclude<InputItem, { type: 'item_reference' }>;
@@ -94,6 +95,7 @@ export const OutputItem = z.discriminatedUnion('type', [
     status: Status,
   }),
 ]);
+/** An item that a response writes: a message, a thought, or a call. */
 export type OutputItem = z.infer<typeof OutputItem>;
 
 type AssistantMessage = Extract<Message, { role: 'assistant' }>;

@@ -62,6 +62,7 @@ export const ResponsesRequest = requestOf({
   prompt_cache_retention: noEffect,
   stream_options: noEffect,
 });
+/** The body of a request for a response, once it is read. */
 export type ResponsesRequest = z.infer<typeof ResponsesRequest>;
 
 const ResponsesUsage = z.object({
@@ -110,10 +111,12 @@ export const ModelResponse = z.object({
   metadata: z.record(z.string(), z.unknown()),
   heddle: HeddleUsage.optional(),
 });
+/** A response, whole or in progress. */
 export type ModelResponse = z.infer<typeof ModelResponse>;
 
 /** The common fields of events; the others depend on the type, as in OpenAI's documentation. */
 export const ResponseEvent = z.looseObject({ type: z.string(), sequence_number: z.int() });
+/** An event of a response's stream. */
 export type ResponseEvent = z.infer<typeof ResponseEvent>;
 
 /** The input items of a response. */
