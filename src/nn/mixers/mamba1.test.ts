@@ -1,19 +1,10 @@
 /** Mamba in the forms of Mamba, Falcon-Mamba and Jamba: its definition in float64, the law, gradients, beginnings. */
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Device, openDevice } from '../../engine/index.js';
-import { scalar } from '../../graph/index.js';
+import { describe, expect, test } from 'vitest';
 import { type NdArray, tabulate, total } from '../../graph/testing/arrays.js';
-import { uniform } from '../../graph/testing/random.js';
 import { Random } from '../random.js';
-import { checkDefinition, parametersOf, silu, softplus } from '../testing/definition.js';
-import { checkGradients } from '../testing/gradients.js';
-import { checkLaw } from '../testing/law.js';
+import { parametersOf, silu, softplus } from '../testing/definition.js';
+import { proveMixer } from '../testing/prove.js';
 import { type Mamba1Config, mamba1 } from './mamba1.js';
-
-let device: Device;
-beforeAll(async () => {
-  device = await openDevice('cpu', { threads: 1 });
-});
 
 const hiddenSize = 4;
 const base: Mamba1Config = {
@@ -91,28 +82,11 @@ function definition(config: Mamba1Config) {
 }
 
 for (const [name, config] of cases) {
-  describe(name, () => {
-    const mixer = mamba1(config);
-    test('is what its definition says', () =>
-      checkDefinition(device, mixer, { hiddenSize, weights }, definition(config)));
-
-    for (const [batch, sequence] of [
-      [2, 43],
-      [1, 1],
-    ] as const) {
-      test(`obeys the law, ${batch} x ${sequence}`, () =>
-        checkLaw(device, mixer, { hiddenSize, batch, sequence }));
-    }
-
-    test('has its gradients', async () => {
-      const gradients = await checkGradients(
-        device,
-        (parameters, { x }) => mixer.forward(parameters, x!, { position: scalar(0, 'int64') }).output,
-        { inputs: { x: uniform(3, [2, 5, hiddenSize]) }, weights },
-      );
-      expect(gradients.size).toBe(parametersOf(mixer, hiddenSize).size + 1);
-      for (const [name, gradient] of gradients) expect(Math.hypot(...gradient), name).toBeGreaterThan(0);
-    });
+  proveMixer(name, {
+    mixer: mamba1(config),
+    hiddenSize,
+    weights,
+    definition: definition(config),
   });
 }
 

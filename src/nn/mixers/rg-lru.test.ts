@@ -1,6 +1,6 @@
 /** Griffin's recurrent block: its definition in float64, the law, gradients, and where its root would break. */
 
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { type Device, openDevice } from '../../engine/index.js';
 import { withInputs } from '../../engine/testing/with-inputs.js';
 import { ConfigError } from '../../errors.js';
@@ -9,9 +9,8 @@ import { type NdArray, tabulate, total } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
 import { ParameterRegistry } from '../parameters.js';
 import { Random } from '../random.js';
-import { checkDefinition, parametersOf, sigmoid, softplus } from '../testing/definition.js';
-import { checkGradients } from '../testing/gradients.js';
-import { checkLaw } from '../testing/law.js';
+import { parametersOf, sigmoid, softplus } from '../testing/definition.js';
+import { proveMixer } from '../testing/prove.js';
 import { randomWeights } from '../testing/weights.js';
 import { type RecurrentBlockConfig, recurrentBlock } from './rg-lru.js';
 
@@ -88,28 +87,11 @@ function definition({ lruWidth, numBlocks, convKernel }: RecurrentBlockConfig) {
 }
 
 for (const [name, config] of cases) {
-  describe(name, () => {
-    const mixer = recurrentBlock(config);
-    test('is what its definition says', () =>
-      checkDefinition(device, mixer, { hiddenSize, weights }, definition(config)));
-
-    for (const [batch, sequence] of [
-      [2, 43],
-      [1, 1],
-    ] as const) {
-      test(`obeys the law, ${batch} x ${sequence}`, () =>
-        checkLaw(device, mixer, { hiddenSize, batch, sequence }));
-    }
-
-    test('has its gradients', async () => {
-      const gradients = await checkGradients(
-        device,
-        (parameters, { x }) => mixer.forward(parameters, x!, { position: scalar(0, 'int64') }).output,
-        { inputs: { x: uniform(3, [2, 7, hiddenSize]) }, weights },
-      );
-      expect(gradients.size).toBe(parametersOf(mixer, hiddenSize).size + 1);
-      for (const [name, gradient] of gradients) expect(Math.hypot(...gradient), name).toBeGreaterThan(0);
-    });
+  proveMixer(name, {
+    mixer: recurrentBlock(config),
+    hiddenSize,
+    weights,
+    definition: definition(config),
   });
 }
 

@@ -1,18 +1,9 @@
 /** LFM2's gated convolution: its definition in float64, the law, gradients, and what it declares. */
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Device, openDevice } from '../../engine/index.js';
-import { scalar } from '../../graph/index.js';
+import { expect, test } from 'vitest';
 import { type NdArray, tabulate, total } from '../../graph/testing/arrays.js';
-import { uniform } from '../../graph/testing/random.js';
-import { checkDefinition, parametersOf } from '../testing/definition.js';
-import { checkGradients } from '../testing/gradients.js';
-import { checkLaw } from '../testing/law.js';
+import { parametersOf } from '../testing/definition.js';
+import { proveMixer } from '../testing/prove.js';
 import { type ShortConvolutionConfig, shortConvolution } from './short-convolution.js';
-
-let device: Device;
-beforeAll(async () => {
-  device = await openDevice('cpu', { threads: 1 });
-});
 
 const hiddenSize = 6;
 const base: ShortConvolutionConfig = { hiddenSize, convKernel: 3, bias: false, outputDeviation: 0.02 };
@@ -50,27 +41,10 @@ function definition({ convKernel, bias }: ShortConvolutionConfig) {
 }
 
 for (const [name, config] of cases) {
-  describe(name, () => {
-    const mixer = shortConvolution(config);
-    test('is what its definition says', () =>
-      checkDefinition(device, mixer, { hiddenSize }, definition(config)));
-
-    for (const [batch, sequence] of [
-      [2, 43],
-      [1, 1],
-    ] as const) {
-      test(`obeys the law, ${batch} x ${sequence}`, () =>
-        checkLaw(device, mixer, { hiddenSize, batch, sequence }));
-    }
-
-    test('has its gradients', async () => {
-      const gradients = await checkGradients(
-        device,
-        (parameters, { x }) => mixer.forward(parameters, x!, { position: scalar(0, 'int64') }).output,
-        { inputs: { x: uniform(3, [2, 7, hiddenSize]) } },
-      );
-      for (const [name, gradient] of gradients) expect(Math.hypot(...gradient), name).toBeGreaterThan(0);
-    });
+  proveMixer(name, {
+    mixer: shortConvolution(config),
+    hiddenSize,
+    definition: definition(config),
   });
 }
 
