@@ -2,7 +2,7 @@
 import { afterAll, expect, test } from 'vitest';
 import { openDevice } from './engine/index.js';
 import { DataError } from './errors.js';
-import { ChatSession, LanguageModel, loadModel, loadSnapshot } from './generate/index.js';
+import { ChatSession, LanguageModel, loadModel, loadSnapshot, PrefixCache } from './generate/index.js';
 import { checkpointFolder, hybridModel, modelFolder, modelFromConfig, readModel } from './models/index.js';
 import { tinyConfig, tinyWeights } from './models/testing/tiny.js';
 import { ChatTemplate, Tokenizer, trainBpe } from './text/index.js';
@@ -47,6 +47,9 @@ const CALLS: Readonly<Record<string, (wrong: never) => unknown>> = {
   'chat.answer, messages': (wrong) => chat().answer(wrong).next(),
   'chat.encode, messages': (wrong) => chat().encode(wrong),
   'chat.tell, results': (wrong) => chat().tell(wrong).next(),
+  'new PrefixCache, options': (wrong) => new PrefixCache(model, wrong),
+  'ChatSession.open, a model': (wrong) => ChatSession.open(wrong, 'sotu-hybrid'),
+  'new ChatSession, a model': (wrong) => new ChatSession(wrong, undefined),
   'hybridModel, a config': (wrong) => hybridModel(wrong),
   'modelFromConfig, a config': (wrong) => modelFromConfig(wrong, 'config.json'),
   'trainBpe, texts': (wrong) => trainBpe(wrong, { vocabSize: 300 }),

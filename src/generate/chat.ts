@@ -10,7 +10,7 @@
  */
 
 import { modelFolder } from '#locate';
-import { expectList, expectText } from '../arguments.js';
+import { expectList, expectObject, expectText } from '../arguments.js';
 import { DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -94,6 +94,10 @@ export interface ChatTurn extends JoinedAnswer {
 /** How the prompt begins the answer. */
 type AnswerBeginning = Pick<ReadableConversation, 'generationPrompt' | 'thinking'>;
 
+function expectModel(model: LanguageModel): void {
+  expectObject(model, 'the model is', 'what loadModel returned');
+}
+
 /** A conversation with a model, turn by turn. Its state is kept, so that a turn reads only new tokens. */
 export class ChatSession {
   readonly #context: Omit<ChatRenderOptions, 'addGenerationPrompt'>;
@@ -119,6 +123,7 @@ export class ChatSession {
     readonly template: ChatTemplate | undefined,
     { system, stopTokens = [], after, cache, once = false, ...context }: ChatOptions = {},
   ) {
+    expectModel(model);
     this.#context = context;
     this.#after = after;
     this.#once = once;
@@ -139,6 +144,7 @@ export class ChatSession {
     name: string,
     { lines = false, ...options }: ChatOpenOptions = {},
   ): Promise<ChatSession | undefined> {
+    expectModel(model);
     const folder = modelFolder(name);
     const template = await ChatTemplate.load(folder, {}, model.adapter);
     if (!template && !lines) return undefined;

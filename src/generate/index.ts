@@ -23,8 +23,9 @@ export {
   type GenerateOptions,
   type StopReason,
 } from './generation.js';
-export { LanguageModel, type Logits, loadFolder } from './language-model.js';
+export { LanguageModel, type Logits } from './language-model.js';
 export { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
+export { loadFolder } from './load-language-model.js';
 export { type LoadedModel, type LoadModelOptions, loadModel, type ModelsByKind } from './load-model.js';
 export type { LoadOptions } from './loading.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';

@@ -10,7 +10,7 @@ import {
   type WritingRow,
   type WrittenRow,
 } from '../engine/index.js';
-import { CheckpointError, DataError, TokenizerError } from '../errors.js';
+import { CheckpointError, DataError } from '../errors.js';
 import { Inspector, type ReadSourceInputs, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
   countParameters,
@@ -24,18 +24,10 @@ import {
   withModelCache,
 } from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
-import {
-  type AnswerForm,
-  loadTokenizerOrIds,
-  marksIn,
-  NO_FORM,
-  type Tokenizer,
-  Vocabulary,
-} from '../text/index.js';
+import { type AnswerForm, marksIn, NO_FORM, type Tokenizer, Vocabulary } from '../text/index.js';
 import { disposedModel } from './disposed.js';
 import { Embedder } from './embedder.js';
 import { TokenTree } from './grammar/index.js';
-import { type LoadOptions, loadFrom, type OpenedModel } from './loading.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
@@ -47,28 +39,6 @@ export interface Logits {
   readonly data: Float32Array;
   /** [batch, sequence, vocabulary] */
   readonly dims: readonly [number, number, number];
-}
-
-/** Loads a language model from the folder of its files, and its adapter from that of the adapter's files. */
-export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  return loadFrom(folder, options, languageModel);
-}
-
-/** A language model from opened files. Throws `TokenizerError` if the tokenizer is missing, or has more tokens than the model. */
-export async function languageModel({
-  folder,
-  model,
-  weights,
-  device,
-  ...options
-}: OpenedModel): Promise<LanguageModel> {
-  const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
-  if (tokenizer.vocabSize > model.vocabSize) {
-    throw new TokenizerError(
-      `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.vocabSize}: use the one that it was trained with`,
-    );
-  }
-  return LanguageModel.compile(model, weights, tokenizer, device, options);
 }
 
 /** A loaded language model (see `loadModel`): creates sessions, and traces what it computes. */

@@ -2,7 +2,8 @@
 import { type ModelKind, wrongKind } from '../models/index.js';
 import { Classifier } from './classifier.js';
 import { Forecaster } from './forecaster.js';
-import { type LanguageModel, languageModel } from './language-model.js';
+import type { LanguageModel } from './language-model.js';
+import { languageModel } from './load-language-model.js';
 import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 
 /** The class for each kind of data. */

@@ -6,6 +6,7 @@
  * least recently used states are evicted; memory that several states share, such as the keys and values of one long text, is counted once.
  * With a folder, states are also on disk, for other processes and later runs (prefix-folder.ts).
  */
+import { expectObject } from '../arguments.js';
 import { ConfigError, type HeddleError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixFolder } from './prefix-folder.js';
@@ -27,7 +28,9 @@ export class PrefixCache extends PrefixMemory {
   private readonly folder: PrefixFolder | undefined;
 
   /** A cache for sessions of one model. Throws `ConfigError` for an invalid limit. */
-  constructor(model: LanguageModel, { bytes, folder, folderBytes = 10 * bytes }: PrefixCacheOptions) {
+  constructor(model: LanguageModel, options: PrefixCacheOptions) {
+    expectObject(options, 'the options of the cache are', 'an object with bytes');
+    const { bytes, folder, folderBytes = 10 * bytes } = options;
     super(model, bytes);
     if (!(folderBytes >= 0))
       throw new ConfigError(`folderBytes of the cache is ${folderBytes}: expected a number, 0 or more`);

@@ -1,23 +1,14 @@
 /** What a pull downloads, what it skips, and how it resumes after an interruption. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { HubServer, noise, sha256 } from './testing/hub-server.js';
-import { namesIn, partPath, pullFrom, QUICK, stopAfter, whenStored } from './testing/pulling.js';
+import { describe, expect, test } from 'vitest';
+import { type HubServer, noise, sha256 } from './testing/hub-server.js';
+import { eachWithHub, namesIn, partPath, pullFrom, QUICK, stopAfter, whenStored } from './testing/pulling.js';
 
-let here: string;
 let folder: string;
 let server: HubServer;
-beforeEach(async () => {
-  here = mkdtempSync(join(tmpdir(), 'heddle-pull-'));
-  folder = join(here, 'models', 'loom');
-  server = await HubServer.start();
-  server.putModel();
-});
-afterEach(async () => {
-  await server.stop();
-  rmSync(here, { recursive: true, force: true });
+eachWithHub((hub) => {
+  ({ server, folder } = hub);
 });
 
 const read = (name: string): Buffer => readFileSync(join(folder, name));

@@ -1,44 +1,36 @@
 /** Errors of a pull, and what is left on disk after them. */
 
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { HubError, StorageError } from '../errors.js';
 import type { PullRequest } from './index.js';
-import { HubServer, noise, refuse } from './testing/hub-server.js';
-import { namesIn, partPath, pullFrom, QUICK, stopAfter, whenStored } from './testing/pulling.js';
+import { type HubServer, noise, refuse } from './testing/hub-server.js';
+import {
+  eachWithHub,
+  expectRefusal,
+  namesIn,
+  partPath,
+  pullFrom,
+  QUICK,
+  stopAfter,
+  whenStored,
+} from './testing/pulling.js';
 
 const TOKEN = 'hf_secretsecretsecret';
 
 let here: string;
 let folder: string;
 let server: HubServer;
-beforeEach(async () => {
-  here = mkdtempSync(join(tmpdir(), 'heddle-pull-refusals-'));
-  folder = join(here, 'models', 'loom');
-  server = await HubServer.start();
-  server.putModel();
-});
-afterEach(async () => {
-  await server.stop();
-  rmSync(here, { recursive: true, force: true });
+eachWithHub((hub) => {
+  ({ server, here, folder } = hub);
 });
 
-async function expectHubError(message: RegExp, change: Partial<PullRequest> = {}): Promise<void> {
-  const pulling = pullFrom(server, folder, change);
-  await expect(pulling).rejects.toThrow(message);
-  await expect(pulling).rejects.toBeInstanceOf(HubError);
-}
-
-async function expectStorageError(message: RegExp): Promise<void> {
-  const pulling = pullFrom(server, folder);
-  await expect(pulling).rejects.toThrow(message);
-  await expect(pulling).rejects.toBeInstanceOf(StorageError);
-}
-
+const expectHubError = (message: RegExp, change: Partial<PullRequest> = {}): Promise<void> =>
+  expectRefusal(pullFrom(server, folder, change), HubError, message);
+const expectStorageError = (message: RegExp): Promise<void> =>
+  expectRefusal(pullFrom(server, folder), StorageError, message);
 const withToken = (): Partial<PullRequest> => ({ hub: { endpoint: server.endpoint, token: TOKEN } });
 
 describe('fails and leaves nothing behind:', () => {

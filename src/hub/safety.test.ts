@@ -3,49 +3,32 @@
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { HubError, StorageError } from '../errors.js';
 import { hubFromEnvironment, type PullRequest } from './index.js';
-import { HubServer } from './testing/hub-server.js';
-import { namesIn, partPath, pullFrom } from './testing/pulling.js';
+import type { HubServer } from './testing/hub-server.js';
+import { eachWithHub, expectRefusal, namesIn, partPath, pullFrom } from './testing/pulling.js';
 
 const TOKEN = 'hf_secretsecretsecret';
 
 let here: string;
 let folder: string;
 let server: HubServer;
-beforeEach(async () => {
-  here = mkdtempSync(join(tmpdir(), 'heddle-pull-safety-'));
-  folder = join(here, 'models', 'loom');
-  server = await HubServer.start();
-  server.putModel();
-});
-afterEach(async () => {
-  await server.stop();
-  rmSync(here, { recursive: true, force: true });
+eachWithHub((hub) => {
+  ({ server, here, folder } = hub);
 });
 
-async function expectHubError(message: RegExp, change: Partial<PullRequest> = {}): Promise<void> {
-  const pulling = pullFrom(server, folder, change);
-  await expect(pulling).rejects.toThrow(message);
-  await expect(pulling).rejects.toBeInstanceOf(HubError);
-}
-
-async function expectStorageError(message: RegExp): Promise<void> {
-  const pulling = pullFrom(server, folder);
-  await expect(pulling).rejects.toThrow(message);
-  await expect(pulling).rejects.toBeInstanceOf(StorageError);
-}
-
+const expectHubError = (message: RegExp, change: Partial<PullRequest> = {}): Promise<void> =>
+  expectRefusal(pullFrom(server, folder, change), HubError, message);
+const expectStorageError = (message: RegExp): Promise<void> =>
+  expectRefusal(pullFrom(server, folder), StorageError, message);
 const withToken = (): Partial<PullRequest> => ({ hub: { endpoint: server.endpoint, token: TOKEN } });
 
 describe('hostile names', () => {

@@ -1,13 +1,47 @@
 /** Pulls from a test hub, and interrupts them. */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect } from 'vitest';
 import { type PullEvent, type PullRequest, type PullResult, pull } from '../index.js';
-import { type HubServer, type Seen, sha256 } from './hub-server.js';
+import { HubServer, type Seen, sha256 } from './hub-server.js';
 
 /** Few retries with hardly any wait. */
 export const QUICK = { retries: 3, backoff: 0.001, silence: 60 };
+
+/** A hub with a model, and an empty folder with the path that the model gets in it. */
+export interface HubToPull {
+  readonly server: HubServer;
+  readonly here: string;
+  readonly folder: string;
+}
+
+/** Makes a hub before each test and gives it to `begin`; after the test it is stopped and its folder removed. */
+export function eachWithHub(begin: (hub: HubToPull) => void): void {
+  let hub: HubToPull;
+  beforeEach(async () => {
+    const here = mkdtempSync(join(tmpdir(), 'heddle-pull-'));
+    hub = { server: await HubServer.start(), here, folder: join(here, 'models', 'loom') };
+    hub.server.putModel();
+    begin(hub);
+  });
+  afterEach(async () => {
+    await hub.server.stop();
+    rmSync(hub.here, { recursive: true, force: true });
+  });
+}
+
+/** Expects that a pull is refused with an error of a class. */
+export async function expectRefusal(
+  pulling: Promise<unknown>,
+  kind: new (message: string) => Error,
+  message: RegExp,
+): Promise<void> {
+  await expect(pulling).rejects.toThrow(message);
+  await expect(pulling).rejects.toBeInstanceOf(kind);
+}
 
 /** What a pull returned, and all events that it reported. */
 export interface Pulled extends PullResult {
