@@ -28,7 +28,14 @@ beforeAll(async () => {
     '<think>\nOne must look it up.\n</think>\n\n<tool_call>\n{"name": "weather", "arguments": {"city": "Wien", "days": 2}}\n</tool_call>';
   await writeScriptedModel(join(root, 'agent'), { user, tool: ANSWER }, TOOLS);
   await writeScriptedModel(join(root, 'speaker'), { user: 'I say so, plainly.' }, TOOLS);
-  const folders = [join(root, 'agent'), join(root, 'speaker')];
+  const callOf = (city: string, days: number): string =>
+    `<tool_call>\n{"name": "weather", "arguments": {"city": "${city}", "days": ${days}}}\n</tool_call>`;
+  await writeScriptedModel(
+    join(root, 'twice'),
+    { user: `${callOf('Wien', 2)}\n${callOf('Graz', 3)}` },
+    TOOLS,
+  );
+  const folders = ['agent', 'speaker', 'twice'].map((name) => join(root, name));
   served = await serve([...folders, '--data', join(root, 'data'), '--threads', '1']);
   baseURL = `${served.url}/v1`;
 });
@@ -133,6 +140,38 @@ describe('the openai package', () => {
       ],
     });
     expect(next.choices[0]!.message.content).toBe(ANSWER);
+  });
+
+  test.each([
+    [undefined, ['Wien', 'Graz']],
+    [true, ['Wien', 'Graz']],
+    [false, ['Wien']],
+  ])('of two calls, with parallel_tool_calls %s, these are given', async (parallel, cities) => {
+    const parameters = z.toJSONSchema(Asked) as Record<string, unknown>;
+    const described = { name: 'weather', description: 'Tells the weather.', parameters, strict: true };
+    const asked = {
+      model: 'twice',
+      temperature: 0,
+      messages: [{ role: 'user' as const, content: QUESTION }],
+      tools: [{ type: 'function' as const, function: described }],
+      ...(parallel !== undefined && { parallel_tool_calls: parallel }),
+    };
+    const whole = await openai().chat.completions.create(asked);
+    const streamed = await openai().chat.completions.stream(asked).finalChatCompletion();
+    for (const { choices } of [whole, streamed]) {
+      const [{ message, finish_reason: reason }] = choices as [OpenAI.ChatCompletion.Choice];
+      const calls = message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[];
+      const found = calls.map((call) => (JSON.parse(call.function.arguments) as { city: string }).city);
+      expect([found, reason]).toEqual([cities, 'tool_calls']);
+    }
+    const { output, parallel_tool_calls: told } = await openai().responses.create({
+      ...{ model: 'twice', temperature: 0, input: QUESTION, tools: [{ type: 'function', ...described }] },
+      ...(parallel !== undefined && { parallel_tool_calls: parallel }),
+    });
+    const names = output.map((item) =>
+      item.type === 'function_call' ? (JSON.parse(item.arguments) as { city: string }).city : item.type,
+    );
+    expect([names, told]).toEqual([cities, parallel !== false]);
   });
 
   test('responses.parse', async () => {

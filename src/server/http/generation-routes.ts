@@ -55,17 +55,20 @@ export async function beginChat(
     heading,
     tally,
     stream,
+    parallel_tool_calls: parallel,
   }: {
     info: ServedModelInfo;
     request: GenerateRequest;
     heading: Heading;
     tally: Tally;
     stream?: boolean | undefined;
+    parallel_tool_calls?: boolean | undefined;
   },
 ): Promise<{ chunks: AsyncGenerator<ChatChunk>; signal: AbortSignal }> {
   const { events, signal } = await begin(context, deps, { requests: [request], tally, stream });
   const reading = { form: info.form, ...(request.calls && { tools: request.calls.tools }) };
-  return { chunks: chatChunks(events, heading, reading, tally), signal };
+  const mostCalls = parallel === false ? 1 : Number.POSITIVE_INFINITY;
+  return { chunks: chatChunks(events, heading, { ...reading, mostCalls }, tally), signal };
 }
 
 /** Streams values as server-sent events. */

@@ -75,6 +75,11 @@ export const maxTokens = orNone(z.int().min(0)).describe(
   'As many as there is room for, where it is more; -1 is the same as absent.',
 );
 
+/** Whether an answer may have several tool calls. */
+export const parallelToolCalls = optional(z.boolean()).describe(
+  'With false, an answer has at most one tool call: further ones are left out.',
+);
+
 /** The keys that chat completions and text completions share. */
 export const generation = {
   model: optional(z.string().max(200)).describe('By default, or if it is empty, the only model there is.'),
@@ -129,7 +134,7 @@ export const ChatRequest = requestOf({
   format: ollamaFormat,
   tools: optional(z.array(Tool).max(1024)),
   tool_choice: optional(ToolChoice),
-  parallel_tool_calls: noEffect,
+  parallel_tool_calls: parallelToolCalls,
   metadata: noEffect,
   store: noEffect,
   service_tier: noEffect,

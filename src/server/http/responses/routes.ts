@@ -161,7 +161,7 @@ function begun(body: ResponsesRequest, model: string): ModelResponse {
     temperature: body.temperature ?? null,
     top_p: body.top_p ?? null,
     top_logprobs: body.top_logprobs ?? 0,
-    parallel_tool_calls: true,
+    parallel_tool_calls: body.parallel_tool_calls !== false,
     tools: tools.map(({ function: { name, description = null, parameters = null } }) => ({
       type: 'function',
       name,

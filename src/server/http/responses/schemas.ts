@@ -8,6 +8,7 @@ import {
   maxTokens,
   noEffect,
   orNone,
+  parallelToolCalls,
   ResponseFormat,
   thinking,
 } from '../schemas.js';
@@ -54,7 +55,7 @@ export const ResponsesRequest = requestOf({
   include: optional(z.array(z.string())).describe('Of these, `message.output_text.logprobs` has an effect.'),
   metadata: optional(orEmptyList(z.record(z.string(), z.unknown()))),
   truncation: noEffect,
-  parallel_tool_calls: noEffect,
+  parallel_tool_calls: parallelToolCalls,
   max_tool_calls: noEffect,
   service_tier: noEffect,
   safety_identifier: noEffect,
@@ -93,7 +94,7 @@ export const ModelResponse = z.object({
   temperature: z.number().nullable(),
   top_p: z.number().nullable(),
   top_logprobs: z.int(),
-  parallel_tool_calls: z.literal(true),
+  parallel_tool_calls: z.boolean(),
   tools: z.array(
     z.object({
       type: z.literal('function'),
