@@ -108,9 +108,13 @@ const FULL: readonly Trial[] = [
   },
   {
     ...COMMON,
-    stages: [{ task: 'mqar-16', steps: 2000, batch: 256 }],
-    set: selecting(32),
-    ...{ count: 128, longest: 256 },
+    stages: [
+      FEW_PAIRS,
+      { task: 'mqar-16', length: 64, steps: 600, batch: 512, until: 0.99, factors: GROWING },
+      { task: 'mqar-16', steps: 1000, batch: 256, until: 0.998, factors: GROWING },
+    ],
+    set: { ...NARROW, ...TIED, ...selecting(32) },
+    ...{ rates: [3e-3], count: 128, longest: 256 },
   },
   {
     ...COMMON,
@@ -159,8 +163,12 @@ const FULL: readonly Trial[] = [
   },
   {
     ...COMMON,
-    stages: [{ task: 'phonebook', steps: 2000, batch: 128 }],
+    stages: [
+      { task: 'phonebook', length: 64, steps: 1500, batch: 256, until: 0.99 },
+      { task: 'phonebook', steps: 1000, batch: 128, until: 0.998 },
+    ],
     set: selecting(128),
+    tuning: 0.5,
     ...{ count: 128, longest: 1024 },
   },
   // Many questions about few rules come first, with intermediate steps written out, without which nothing is learned.
@@ -179,12 +187,23 @@ const FULL: readonly Trial[] = [
     set: selecting(64),
     ...{ rates: [1e-3], count: 96, longest: 192 },
   })),
-  ...(['wordnet-2', 'wordnet-2-steps', 'wordnet-4', 'wordnet-4-steps'] as const).map((task) => ({
-    ...COMMON,
-    stages: [{ task, steps: 2000, batch: 128 }],
-    set: selecting(64),
-    ...{ count: 256, longest: 192 },
-  })),
+  // The same of nouns: to say at once what is some steps up is learned after writing the steps.
+  ...[2, 4].flatMap((up) => {
+    const written: Stage = { task: `wordnet-${up}-steps`, length: 48, steps: 1500, batch: 256, until: 0.99 };
+    return [
+      [written, { task: `wordnet-${up}-steps`, steps: 800, batch: 256, until: 0.998 }],
+      [
+        written,
+        { task: `wordnet-${up}`, length: 48, steps: 1000, batch: 256, until: 0.99 },
+        { task: `wordnet-${up}`, steps: 800, batch: 256, until: 0.998 },
+      ],
+    ].map((stages) => ({
+      ...COMMON,
+      stages,
+      set: selecting(64),
+      ...{ tuning: 0.5, count: 256, longest: 192 },
+    }));
+  }),
   ...(['listops', 'listops-steps'] as const).map((task) => ({
     ...COMMON,
     stages: [{ task, length: 64, steps: 2000, batch: 128 }],

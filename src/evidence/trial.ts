@@ -29,6 +29,8 @@ export interface Stage {
   readonly factors?: Readonly<Record<string, number>>;
   /** The accuracy on held-out examples at which the stage ends early. */
   readonly until?: number;
+  /** The weights that the stage ends with: `best` are those of its best evaluation on held-out examples. Default: as in `TrainingSettings`. */
+  readonly keep?: 'best';
   /** Overrides of the config in this stage, which must not change the shape of a parameter. The last stage has none, since its model is tested. */
   readonly set?: Keys;
 }
@@ -96,7 +98,7 @@ function wantedOf(trial: Trial, design: string) {
 }
 
 const TUNING = 0.3;
-/** Steps between evaluations of a stage that ends when its task is learned. */
+/** Steps between evaluations of a stage that ends when its task is learned, or with its best weights. */
 const EVALUATE_EVERY = 40;
 
 async function runTrial(trial: Trial, design: string, bench: Bench): Promise<void> {
@@ -128,10 +130,22 @@ function settingsOf({ stages, size, set, count, longest }: Trial, design: string
   };
 }
 
-function stageText({ task, length, steps, batch, optimizer, average, factors, until, set }: Stage): string {
+function stageText({
+  task,
+  length,
+  steps,
+  batch,
+  optimizer,
+  average,
+  factors,
+  until,
+  keep,
+  set,
+}: Stage): string {
   return [
     `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
     ...(until === undefined ? [] : [`until ${until}`]),
+    ...(keep ? [`${keep} kept`] : []),
     ...(optimizer ? [optimizer] : []),
     ...(average === undefined ? [] : [`averaged by ${average}`]),
     ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
@@ -183,7 +197,7 @@ async function trained({
     const tested = await prepare(trial.stages.at(-1)!);
     const started = performance.now();
     for (const [i, stage] of trial.stages.entries()) {
-      const { batch, factors, optimizer, average, until } = stage;
+      const { batch, factors, optimizer, average, until, keep } = stage;
       const steps = Math.max(1, Math.round(stage.steps * (share ?? 1)));
       const { data, sequence } = await prepare(stage);
       const run = join(folder, String(i));
@@ -197,12 +211,13 @@ async function trained({
           ...TRAINING_DEFAULTS,
           ...{ steps, batch, sequence: positionsOf(model, sequence), learningRate: rate, seed },
           ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), saveEvery: 0 },
-          evaluateEvery: until === undefined ? 0 : EVALUATE_EVERY,
+          evaluateEvery: until === undefined && keep === undefined ? 0 : EVALUATE_EVERY,
           optimizer: {
             ...(optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS),
             ...(average !== undefined && { averageDecay: average }),
           },
           ...(factors && { rates: factors }),
+          ...(keep && { keep }),
         },
         device,
         folder: run,
@@ -214,6 +229,7 @@ async function trained({
           if (until !== undefined && (event.measures?.accuracy ?? 0) >= until) learned.abort();
         },
       });
+      last = best ?? last;
       last = best ?? last;
       from = join(run, CHECKPOINT);
       tokens += step * batch * sequence;

@@ -212,39 +212,40 @@ test('a stream of heartbeats is abnormal where it is labelled so, and the size o
   expect(baselines!['size of the change']).toBeLessThan(0.7);
 });
 
-test('the answer about a noun follows from the facts before the question', async () => {
-  const { data, reads } = await taskOf('wordnet-4').prepare(96);
-  const { training } = data({ vocabSize: (reads as { vocabulary: number }).vocabulary } as Model, {
-    ...TRAINING_DEFAULTS,
-    sequence: 96,
-  });
-  const { tokens, targets } = training.take(0, 20) as Record<string, BigInt64Array>;
-  for (let i = 0; i < 20; i++) {
-    const read = [...tokens!.subarray(96 * i, 96 * (i + 1))].map(Number);
-    const above = new Map(
-      read.flatMap((token, at) => (token === 4096 ? [[read[at + 1]!, read[at + 2]!] as const] : [])),
-    );
-    let noun = read.at(-2)!;
-    for (let step = 0; step < 4; step++) noun = above.get(noun)!;
-    expect(Number(targets![i])).toBe(noun);
-  }
-  // With written steps, each noun on the way is an answer, after the one before it.
-  const steps = await taskOf('wordnet-4-steps').prepare(96);
-  const written = steps.data({ vocabSize: 4099 } as Model, { ...TRAINING_DEFAULTS, sequence: 96 });
-  const each = written.training.take(0, 20) as Record<string, BigInt64Array>;
-  for (let i = 0; i < 20; i++) {
-    const read = [...each.tokens!.subarray(96 * i, 96 * (i + 1))].map(Number);
-    const above = new Map(
-      read.flatMap((token, at) => (token === 4096 ? [[read[at + 1]!, read[at + 2]!] as const] : [])),
-    );
-    let noun = read[read.indexOf(4097) + 1]!;
-    for (let step = 0; step < 4; step++) {
-      noun = above.get(noun)!;
-      expect(Number(each.targets![4 * i + step])).toBe(noun);
-    }
-    // The model reads the steps that it wrote before: three of the four are at the end.
-    expect(read.slice(-5, -3)).toEqual([read[read.indexOf(4097) + 1], 4097]);
-  }
+test.each([
+  ['wordnet-4', 4, 1],
+  ['wordnet-4-steps', 1, 4],
+])('each answer of %s follows from the facts before the question', async (task, up, answers) => {
+  const [isA, question] = [256, 257];
+  const { data } = await taskOf(task).prepare(96);
+  const source = data({ vocabSize: 259 } as Model, { ...TRAINING_DEFAULTS, sequence: 96 });
+  const checked = (examples: Record<string, unknown>, count: number): number[] => {
+    const { tokens, places, targets, counted } = examples as Record<string, BigInt64Array>;
+    const room = counted!.length / count;
+    return Array.from({ length: count }, (_, i) => {
+      const read = [...tokens!.subarray(96 * i, 96 * (i + 1))].map(Number);
+      const above = new Map(
+        read.flatMap((token, at) => (token === isA ? [[read[at + 1]!, read[at + 2]!] as const] : [])),
+      );
+      const due = [...counted!.subarray(i * room, (i + 1) * room).keys()].filter(
+        (j) => Number(counted![i * room + j]) === 1,
+      );
+      for (const j of due) {
+        // The noun that is asked about, or the step that was written before.
+        const after = Number(places![i * room + j]);
+        let noun = read[read[after] === question ? after - 1 : after]!;
+        for (let step = 0; step < up; step++) noun = above.get(noun)!;
+        expect(Number(targets![i * room + j])).toBe(noun);
+      }
+      return due.length / answers;
+    });
+  };
+  const questions = checked(source.training.take(0, 40), 40);
+  expect(questions.every(Number.isInteger)).toBe(true);
+  expect(Math.min(...questions)).toBe(1);
+  // Training asks several questions about few facts, a test one.
+  expect(Math.max(...questions)).toBeGreaterThan(3);
+  expect(new Set(checked(source.validation!.take(0, 20), 20))).toEqual(new Set([1]));
 });
 
 test('images of the IDX format are read, and classified by a model', async () => {

@@ -151,6 +151,10 @@ export const passkey: TokenTask = {
   },
 };
 
+const [DIGITS, ENTRY] = [4, 7];
+/** The tokens of a question and its answer: a mark, a name and a number. */
+const CALL = 3 + DIGITS;
+
 /** Phone book: as many entries as fit, each a name of two parts and a number of four digits; the number of one name is asked for. */
 export const phonebook: TokenTask = {
   name: 'phonebook',
@@ -159,23 +163,43 @@ export const phonebook: TokenTask = {
   vocabulary: 12 + 2 * 64,
   chance: 1 / 10,
   lengths: { train: 256, test: [256, 1024] },
+  most: (length) => DIGITS * Math.max(1, Math.floor((length + 1 - ENTRY) / CALL)),
   sample(random, length) {
-    // 0 to 9 are digits, 10 ends an entry, 11 asks; a name is one of 64 first parts and one of 64 second ones.
-    const [digits, entry] = [4, 7];
-    const count = Math.min(64 * 64, Math.floor((length + 1 - (3 + digits)) / entry));
-    expectRoom(this.name, length, entry + 2 + digits);
-    const names = distinct(random, count, 64 * 64).map((name) => [12 + (name >> 6), 76 + (name & 63)]);
-    const numbers = names.map(() => Array.from({ length: digits }, () => random.below(10)));
-    const book = names.flatMap((name, i) => [...name, ...numbers[i]!, 10]);
-    const asked = random.below(count);
-    const filling = new Array<number>(length + 1 - book.length - 3 - digits).fill(10);
-    const tokens = [...filling, ...book, 11, ...names[asked]!, ...numbers[asked]!];
-    return said(
-      tokens,
-      numbers[asked]!.map((_, i) => tokens.length - digits + i),
-    );
+    expectRoom(this.name, length, ENTRY - 1 + CALL);
+    return calls(random, length, mostEntries(length), 1);
+  },
+  // Many questions about few entries, since one question behind a long book is a weak training signal.
+  practice(random, length) {
+    expectRoom(this.name, length, ENTRY - 1 + CALL);
+    const entries = 1 + random.below(mostEntries(length));
+    const asked = random.below(4) === 0 ? 1 : Math.floor((length + 1 - ENTRY * entries) / CALL);
+    return calls(random, length, entries, asked);
   },
 };
+
+/** The number of entries that fit before one question. */
+function mostEntries(length: number): number {
+  return Math.min(64 * 64, Math.floor((length + 1 - CALL) / ENTRY));
+}
+
+/** A book, and `asked` questions about entries of it. */
+function calls(random: Random, length: number, entries: number, asked: number): Example {
+  // 0 to 9 are digits, 10 ends an entry, 11 asks; a name is one of 64 first parts and one of 64 second ones.
+  const names = distinct(random, entries, 64 * 64).map((name) => [12 + (name >> 6), 76 + (name & 63)]);
+  const numbers = names.map(() => Array.from({ length: DIGITS }, () => random.below(10)));
+  const tokens = names.flatMap((name, i) => [...name, ...numbers[i]!, 10]);
+  const places: number[] = [];
+  for (let i = 0; i < asked; i++) {
+    const which = random.below(entries);
+    tokens.push(11, ...names[which]!);
+    for (const digit of numbers[which]!) places.push(tokens.push(digit) - 1);
+  }
+  const before = length + 1 - tokens.length;
+  return said(
+    [...new Array<number>(before).fill(10), ...tokens],
+    places.map((place) => place + before),
+  );
+}
 
 interface FactOptions {
   /** The number of facts that were given before with another value; the last value counts. */

@@ -41,7 +41,7 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
     return read[read.indexOf(10) + 1 + (read.length - 1 - read.indexOf(11))]!;
   },
   phonebook(read) {
-    const asked = read.indexOf(11);
+    const asked = read.lastIndexOf(11);
     const [first, second] = read.slice(asked + 1);
     const at = read.findIndex((token, i) => token === first && read[i + 1] === second);
     return read[at + 2 + (read.length - asked - 3)]!;
