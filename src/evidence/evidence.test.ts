@@ -24,7 +24,7 @@ import { recipeOf } from './recipe.js';
 import { parametersIn, siblingModel } from './siblings.js';
 import { costModel } from './subject.js';
 import { exponentOf } from './time.js';
-import { trialWorks } from './trial.js';
+import { type Stage, trialWorks } from './trial.js';
 import type { Wanted } from './work.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-evidence-test-'));
@@ -232,7 +232,7 @@ test('work produces each finding that it declares, once', async () => {
   }
 });
 
-test('a diverging rate is recorded, and the others continue; a stage ends when its task is learned', async () => {
+test('a diverging rate is recorded, and the others continue; a stage ends when its task is learned, or with its best weights', async () => {
   const device = await openDevice('cpu', { threads: 1 });
   const tiny = {
     hidden_size: 16,
@@ -262,13 +262,20 @@ test('a diverging rate is recorded, and the others continue; a stage ends when i
   await expect(trial([1e30, 1e31]).run(bench)).rejects.toThrow(
     /M diverges at each of the rates 1e\+30, 1e\+31/,
   );
-  const [learned] = trialWorks({
-    ...{ section: 'ability', size: 'nano', designs: ['M'], set: tiny, rates: [1e-3], seeds: [6] },
-    stages: [{ task: 'parity', length: 4, steps: 6, batch: 2, until: 0 }],
-    ...{ count: 2, longest: 4 },
-  });
-  await learned!.run(bench);
-  expect(found.get('seed 6')).toMatchObject({ tokens: 0, 'answers: 4 tokens': 2 });
+  const ended = async (seed: number, ways: Partial<Stage>): Promise<Finding['numbers']> => {
+    const [work] = trialWorks({
+      ...{ section: 'ability', size: 'nano', designs: ['M'], set: tiny, rates: [3], seeds: [seed] },
+      stages: [{ task: 'parity', length: 4, steps: 6, batch: 2, ...ways }],
+      ...{ count: 2, longest: 4 },
+    });
+    await work!.run(bench);
+    return found.get(`seed ${seed}`)!;
+  };
+  const untrained = await ended(6, { until: 0 });
+  expect(untrained).toMatchObject({ tokens: 0, 'answers: 4 tokens': 2 });
+  // At this rate each step is worse than none.
+  expect((await ended(6, {})).loss).toBeGreaterThan(untrained.loss!);
+  expect(await ended(6, { keep: 'best' })).toMatchObject({ tokens: 48, loss: untrained.loss });
   await device.dispose();
 });
 
