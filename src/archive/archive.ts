@@ -3,6 +3,7 @@ import { ArchiveError, UnknownDocumentError } from '../errors.js';
 import { openStore, StateLibrary, type Store } from '../generate/index.js';
 import type { Database, Notice } from './database/database.js';
 import { isUrl, openDatabase } from './database/open.js';
+import { hasOrigins, writeOrigins } from './database/origins.js';
 import { type About, prepare } from './database/schema.js';
 import type { DocumentEntry, FileEntry, PageRecord, Totals } from './entries.js';
 import { PAGE_STATES } from './formats/page.js';
@@ -60,6 +61,7 @@ export class Archive {
       const statesPlace = states ?? `${isUrl(place) ? ARCHIVE_FOLDER : place}/states`;
       const store = openStore(statesPlace);
       const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
+      if (!hasOrigins(place)) await archive.noteOrigins();
       // What had the folder before may have been killed; those that borrowed it go on.
       if (!database.shared) await archive.queue.releaseEnded();
       return archive;
@@ -77,13 +79,33 @@ export class Archive {
 
   // Files.
 
-  addRoot(path: string): Promise<unknown> {
-    return this.database.query('INSERT INTO archive_roots VALUES ($1) ON CONFLICT DO NOTHING', [path]);
+  async addRoot(path: string): Promise<void> {
+    const added = await this.database.query(
+      'INSERT INTO archive_roots VALUES ($1) ON CONFLICT DO NOTHING RETURNING path',
+      [path],
+    );
+    if (added.length > 0) await this.noteOrigins();
   }
 
   async roots(): Promise<string[]> {
     const rows = await this.database.query<{ path: string }>('SELECT path FROM archive_roots ORDER BY path');
     return rows.map(({ path }) => path);
+  }
+
+  /** Notes beside a database in a folder what the archive can be made from again. */
+  private async noteOrigins(): Promise<void> {
+    if (isUrl(this.place)) return;
+    // In a transaction, since they come one after the other: the last one to write has seen all.
+    await this.database.transaction(
+      async (query) => {
+        const rows = await query<{ path: string }>('SELECT path FROM archive_roots ORDER BY path');
+        await writeOrigins(this.place, {
+          language: this.about.language,
+          added: rows.map(({ path }) => path),
+        });
+      },
+      { small: true },
+    );
   }
 
   /** What is known of files at and below a path. */
@@ -181,6 +203,7 @@ export class Archive {
         gone.flatMap(({ content }) => content ?? []),
       );
     });
+    if (forGood) await this.noteOrigins();
     await this.deleteOrphans();
     return count;
   }

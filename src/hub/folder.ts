@@ -1,9 +1,9 @@
 /**
  * The folder that a model is pulled into, and its hidden folder with the state of the pull:
  *
- *   .heddle-pull/pulled.json      the repository that the folder holds, and the files that pulls have written
- *   .heddle-pull/<checksum>.part  a partly downloaded file (see `partial-file.ts`)
- *   .heddle-pull/lock-<pid>       the process that is writing (see `platform/node/lock.ts`)
+ *   .heddle-pull/pulled.json         the repository that the folder holds, and the files that pulls have written
+ *   .heddle-pull/<checksum>.part     a partly downloaded file (see `partial-file.ts`)
+ *   .heddle-pull/lock-<pid>-<machine>  the process that is writing (see `platform/node/lock.ts`)
  *
  * A pull replaces and removes only files that a pull has written: a user's own README.md is never touched.
  */

@@ -36,6 +36,7 @@ export class LostCommitError extends LostDatabaseError {
 
 interface BorrowOptions {
   readonly notice?: Notice;
+  /** Ends waits for a process that does not answer. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -66,8 +67,9 @@ export class BorrowedDatabase implements Database {
     };
     try {
       const identity = await identityOf(folder);
-      const connect = (stop?: AbortSignal) => Connection.to(path, identity, late, stop);
-      return new BorrowedDatabase(() => connect(), await connect(signal));
+      const connect = (options?: { isOpening: boolean }) =>
+        Connection.to(path, identity, late, signal, options);
+      return new BorrowedDatabase(connect, await connect({ isOpening: true }));
     } catch {
       return undefined;
     }
@@ -109,16 +111,18 @@ class Connection {
   private constructor(
     private readonly socket: Socket,
     private readonly late: () => void,
+    private readonly signal: AbortSignal | undefined,
   ) {
     this.answers = messagesOf<Greeting | Told>(socket);
   }
 
-  /** Throws `LostDatabaseError` where nobody lends this folder, or the wait for the greeting is ended. */
+  /** Throws `LostDatabaseError` where nobody lends this folder. */
   static async to(
     path: string,
     identity: string,
     late: () => void,
     signal: AbortSignal | undefined,
+    { isOpening = false } = {},
   ): Promise<Connection> {
     const socket = createConnection(path);
     await new Promise<void>((resolve, reject) => {
@@ -128,19 +132,14 @@ class Connection {
         resolve();
       });
     });
-    const connection = new Connection(socket, late);
-    const stop = (): void => connection.close();
-    signal?.addEventListener('abort', stop, { once: true });
+    const connection = new Connection(socket, late, signal);
     try {
-      if (signal?.aborted) throw lost();
-      const greeting = await connection.heard();
+      const greeting = await connection.heard({ isOpening });
       if ('folder' in greeting && greeting.folder === identity) return connection;
       throw lost();
     } catch (error) {
       connection.close();
       throw error;
-    } finally {
-      signal?.removeEventListener('abort', stop);
     }
   }
 
@@ -161,9 +160,22 @@ class Connection {
     throw 'name' in told ? errorOf(told) : lost();
   }
 
-  /** What the lender says next. Throws `LostDatabaseError` where it says nothing more. */
-  private async heard(): Promise<Greeting | Told> {
-    const timer = setTimeout(this.late, PATIENCE).unref();
+  /**
+   * What the lender says next. Throws `LostDatabaseError` where it says nothing more, or too late for a signal that is aborted: what was begun may
+   * still be finished then, but for a greeting nobody waits any more.
+   */
+  private async heard({ isOpening = false } = {}): Promise<Greeting | Told> {
+    let isLate = isOpening;
+    const stop = (): void => {
+      if (isLate && this.signal?.aborted) this.close();
+    };
+    stop();
+    const timer = setTimeout(() => {
+      isLate = true;
+      this.late();
+      stop();
+    }, PATIENCE).unref();
+    this.signal?.addEventListener('abort', stop);
     this.socket.ref();
     try {
       const { value } = await this.answers.next();
@@ -171,6 +183,7 @@ class Connection {
       return value;
     } finally {
       clearTimeout(timer);
+      this.signal?.removeEventListener('abort', stop);
       this.socket.unref();
     }
   }

@@ -153,7 +153,7 @@ test('a copy of a folder that is lent is another database', async () => {
   const own = await open();
   const address = readFileSync(join(folder, 'database.socket'), 'utf8');
   const copy = join(root, 'copy');
-  cpSync(folder, copy, { recursive: true, filter: (path) => !/lock-\d+$/.test(path) });
+  cpSync(folder, copy, { recursive: true, filter: (path) => !/lock-\d+-[^/\\]*$/.test(path) });
   expect(readFileSync(join(copy, 'database.socket'), 'utf8')).toBe(address);
   expect(await BorrowedDatabase.of(copy)).toBeUndefined();
   const copied = await FolderDatabase.open(copy, { create: false, notice: () => {} });
@@ -303,4 +303,54 @@ test('a lender that does not answer is told, and the wait for it can be ended', 
   server.close();
   rmSync(place, { recursive: true, force: true });
   await unlock();
+});
+
+test('a lender that stops answering holds nobody up who is told to end, and what it answers in time is still done', async () => {
+  const own = await open();
+  await own.query('DROP TABLE IF EXISTS numbers');
+  await own.query('CREATE TABLE numbers (n int)');
+  const told: string[] = [];
+  const stop = new AbortController();
+  const borrowed = await open((line) => told.push(line), stop.signal);
+  expect(borrowed.shared).toBe(true);
+  let goOn = (): void => {};
+  const stopped = own.transaction(() => new Promise<void>((resolve) => (goOn = resolve)));
+  const [reading, writing] = [
+    borrowed.query('SELECT n FROM numbers'),
+    borrowed.transaction((query) => query('INSERT INTO numbers VALUES (1)')),
+  ];
+  const ends = Promise.allSettled([reading, writing]);
+  await vi.waitUntil(() => told.length > 0, { timeout: 60_000 });
+  stop.abort();
+  expect((await ends).map((each) => each.status === 'rejected' && each.reason)).toEqual([
+    stop.signal.reason,
+    stop.signal.reason,
+  ]);
+  goOn();
+  await stopped;
+  expect(await numbers(own)).toEqual([]);
+  await borrowed.close();
+  // One that answers: what was begun is finished.
+  const late = new AbortController();
+  const other = await open(undefined, late.signal);
+  await other.transaction(async (query) => {
+    late.abort();
+    await query('INSERT INTO numbers VALUES (2)');
+  });
+  expect(await numbers(other)).toEqual([2]);
+  await other.close();
+  await own.close();
+});
+
+test('a folder that another machine has open is refused, and stays locked', async () => {
+  const lock = join(folder, `lock-${process.pid}-other.lan`);
+  writeFileSync(lock, '');
+  const opening = open();
+  await expect(opening).rejects.toBeInstanceOf(ArchiveUnavailableError);
+  await expect(opening).rejects.toThrow(
+    `the archive ${folder} is open on the machine other.lan (process ${process.pid})`,
+  );
+  expect(existsSync(lock)).toBe(true);
+  rmSync(lock);
+  await (await open()).close();
 });

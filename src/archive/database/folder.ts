@@ -6,11 +6,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeFolder } from '../../checkpoint/index.js';
-import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
-import { lockFolder } from '../../platform/node/lock.js';
+import { ArchiveError, ArchiveUnavailableError } from '../../errors.js';
+import { LockedError, lockFolder } from '../../platform/node/lock.js';
 import { BorrowedDatabase, LostCommitError } from './borrowed.js';
 import type { Database, Notice, Query } from './database.js';
 import { LostDatabaseError } from './lending-messages.js';
+import { hasOrigins, lostDatabase } from './origins.js';
 import { FILES, PgliteDatabase, refused } from './pglite.js';
 
 /** How long nothing is said of a process that has the folder and does not lend it, in milliseconds: it may be about to. */
@@ -39,6 +40,7 @@ export class FolderDatabase implements Database {
   /** Throws `ArchiveError` where there is no database and none is to be made, and the signal's reason when it is aborted. */
   static async open(folder: string, options: FolderOptions): Promise<FolderDatabase> {
     if (!options.create && !existsSync(join(folder, FILES))) {
+      if (hasOrigins(folder)) throw lostDatabase(folder, 'is gone');
       throw new ArchiveError(
         `there is no archive in ${folder}: add documents first, or name another with --archive`,
       );
@@ -91,7 +93,7 @@ export class FolderDatabase implements Database {
   }
 }
 
-/** Waits while another process has the folder and does not lend it. */
+/** Waits while another process of this machine has the folder and does not lend it. */
 async function openOrBorrow(folder: string, { notice, signal }: FolderOptions): Promise<Opened> {
   await makeFolder(folder);
   const began = performance.now();
@@ -101,7 +103,13 @@ async function openOrBorrow(folder: string, { notice, signal }: FolderOptions): 
     try {
       return await PgliteDatabase.open(folder, await lockFolder(folder, folder, 'uses it'));
     } catch (error) {
-      if (!(error instanceof StorageError)) throw refused(folder, error);
+      if (!(error instanceof LockedError)) throw refused(folder, error);
+      const { machine, pid, name } = error.holder;
+      if (machine !== undefined) {
+        throw new ArchiveUnavailableError(
+          `the archive ${folder} is open on the machine ${machine} (process ${pid}), and a folder is for one machine at a time: try again when it is done there. If that process has ended, remove ${join(folder, name)}. Several machines share an archive on PostgreSQL: --archive postgres://user@host/database`,
+        );
+      }
     }
     signal?.throwIfAborted();
     if (!told && performance.now() - began > QUIET) {

@@ -24,8 +24,8 @@ export function addArchiveOptions(command: Command): Command {
 }
 
 /**
- * Opens an archive, calls `use` with it, and closes it in any case. If the signal is aborted before it is open, `use` is not called and the
- * exit status is 130. Throws as `Archive.open` and `use` do.
+ * Opens an archive, calls `use` with it, and closes it in any case. If the signal ends the wait for the archive, the exit status is 130: before it
+ * is open, `use` is not called. Throws as `Archive.open` and `use` do.
  */
 export async function withArchive(
   { archive: place, states }: ArchiveFlags,
@@ -33,18 +33,21 @@ export async function withArchive(
   use: (archive: Archive) => Promise<void>,
 ): Promise<void> {
   const { signal } = options;
-  const opening = Archive.open({ place, states, notice: (line) => say(`heddle: ${line}`), ...options });
-  const archive = await opening.catch((error: unknown) => {
-    if (!(signal?.aborted && error === signal.reason)) throw error;
-  });
-  if (!archive) {
-    process.exitCode = 130;
-    return;
-  }
   try {
-    await use(archive);
-  } finally {
-    await archive.close();
+    const archive = await Archive.open({
+      place,
+      states,
+      notice: (line) => say(`heddle: ${line}`),
+      ...options,
+    });
+    try {
+      await use(archive);
+    } finally {
+      await archive.close();
+    }
+  } catch (error) {
+    if (!(signal?.aborted && error === signal.reason)) throw error;
+    process.exitCode = 130;
   }
 }
 

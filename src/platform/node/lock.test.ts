@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { StorageError } from '../../errors.js';
-import { lockFolder } from './lock.js';
+import { LockedError, lockFolder } from './lock.js';
 
+const own = `lock-${process.pid}-${hostname()}`;
 let here: string;
 let folder: string;
 beforeEach(() => {
@@ -16,7 +17,7 @@ afterEach(() => rmSync(here, { recursive: true, force: true }));
 
 test('one writer at a time locks a folder, and releases it', async () => {
   const release = await lockFolder(folder, 'models/loom');
-  expect(readdirSync(folder)).toEqual([`lock-${process.pid}`]);
+  expect(readdirSync(folder)).toEqual([own]);
   const second = lockFolder(folder, 'models/loom');
   await expect(second).rejects.toBeInstanceOf(StorageError);
   await expect(second).rejects.toThrow(
@@ -27,24 +28,44 @@ test('one writer at a time locks a folder, and releases it', async () => {
   await (await lockFolder(folder, 'models/loom'))();
 });
 
-test('a running process keeps its lock', async () => {
-  const lock = join(folder, `lock-${process.ppid}`);
+test.each([`lock-${process.ppid}-${hostname()}`, `lock-${process.ppid}`])(
+  'a running process keeps its lock %s',
+  async (lock) => {
+    await (await lockFolder(folder, 'models/loom'))();
+    writeFileSync(join(folder, lock), '');
+    await expect(lockFolder(folder, 'models/loom')).rejects.toThrow(
+      new RegExp(`process ${process.ppid} is downloading into it.*remove .*${lock}`),
+    );
+    expect(readdirSync(folder)).toEqual([lock]);
+  },
+);
+
+test('locks of another machine stay, whether a process here has the number or not', async () => {
+  const { pid } = spawnSync(process.execPath, ['-e', '']);
   await (await lockFolder(folder, 'models/loom'))();
-  writeFileSync(lock, '');
-  await expect(lockFolder(folder, 'models/loom')).rejects.toThrow(
-    new RegExp(`process ${process.ppid} is downloading into it.*remove .*lock-${process.ppid}`),
-  );
-  expect(readdirSync(folder)).toEqual([`lock-${process.ppid}`]);
+  for (const id of [pid, process.pid, process.ppid]) {
+    const lock = `lock-${id}-other.lan`;
+    writeFileSync(join(folder, lock), '');
+    const error = await lockFolder(folder, 'models/loom').catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(LockedError);
+    expect(error).toMatchObject({ holder: { name: lock, pid: id, machine: 'other.lan' } });
+    expect((error as Error).message).toContain(
+      `process ${id} on the machine other.lan is downloading into it. Wait until it is done; if that process has ended, remove ${join(folder, lock)}`,
+    );
+    expect(readdirSync(folder)).toEqual([lock]);
+    rmSync(join(folder, lock));
+  }
 });
 
 test('locks of ended processes are removed', async () => {
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   await (await lockFolder(folder, 'models/loom'))();
   writeFileSync(join(folder, `lock-${pid}`), '');
+  writeFileSync(join(folder, `lock-${pid}-${hostname()}`), '');
   // Also one of a process with our own id, as in a restarted container.
   writeFileSync(join(folder, `lock-${process.pid}`), '');
   const release = await lockFolder(folder, 'models/loom');
-  expect(readdirSync(folder)).toEqual([`lock-${process.pid}`]);
+  expect(readdirSync(folder)).toEqual([own]);
   await release();
 });
 
@@ -62,5 +83,5 @@ test('of many concurrent writers, never two hold the lock', async () => {
   );
   expect(most).toBe(1);
   expect(outcomes.some(({ status }) => status === 'fulfilled')).toBe(true);
-  expect(existsSync(join(folder, `lock-${process.pid}`))).toBe(false);
+  expect(existsSync(join(folder, own))).toBe(false);
 });

@@ -1,13 +1,15 @@
 /**
- * A lock that lets one process at a time write a folder. A writer first creates the file `lock-<pid>` in the folder, then checks
+ * A lock that lets one process at a time write a folder. A writer first creates the file `lock-<pid>-<machine>` in the folder, then checks
  * whether the folder holds the lock file of another process.
  *
  * Of two writers that start at once, the one that checks later sees the other's file, so they never both hold the lock. Both may
- * give up; each then retries after a random delay. A writer removes the lock files of processes that have ended. Lock files carry
- * the process id in their names, so a new lock is never removed in place of a stale one.
+ * give up; each then retries after a random delay. A writer removes the lock files of processes of its machine that have ended; whether a
+ * process of another machine runs, as on a network share, it cannot know. Lock files carry the process id in their names, so a new lock is
+ * never removed in place of a stale one.
  */
 import { readdir, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { hostname } from 'node:os';
+import { basename, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StorageError } from '../../errors.js';
 import { makeFolder } from './make-folder.js';
@@ -17,25 +19,45 @@ const held = new Set<string>();
 
 const TRIES = 5;
 
+/** Another process has the lock. */
+export class LockedError extends StorageError {
+  constructor(
+    message: string,
+    readonly holder: LockHolder,
+  ) {
+    super(message);
+  }
+}
+
+/** A process that has a lock. */
+export interface LockHolder {
+  /** The name of the lock's file. */
+  readonly name: string;
+  readonly pid: number;
+  /** The machine of the process, if it is another one. */
+  readonly machine?: string;
+}
+
 /**
  * Acquires the lock of a folder, and creates the folder if it is missing. Returns the function that releases the lock.
  *
  * @param owner what is being written, for the error message
  * @param doing what the other process does, for the error message
- * @throws StorageError when another process holds it; system errors
+ * @throws LockedError when another process holds it; system errors
  */
 export async function lockFolder(
   folder: string,
   owner: string,
   doing = 'is downloading into it',
 ): Promise<() => Promise<void>> {
-  const own = resolve(folder, `lock-${process.pid}`);
+  const name = `lock-${process.pid}-${encodeURIComponent(hostname())}`;
+  const own = resolve(folder, name);
   const release = async (): Promise<void> => {
     await rm(own, { force: true });
     held.delete(own);
   };
   for (let tries = 1; ; tries++) {
-    let other: number | undefined = process.pid;
+    let other: LockHolder | undefined = { name, pid: process.pid };
     if (!held.has(own)) {
       held.add(own);
       try {
@@ -49,30 +71,38 @@ export async function lockFolder(
       await release();
     }
     if (tries === TRIES) {
-      throw new StorageError(
-        `Could not write ${owner}: process ${other} ${doing}. Wait until it is done; if that process is something else, remove ${join(folder, `lock-${other}`)}.`,
+      const { pid, machine } = other!;
+      const who = `process ${pid}${machine === undefined ? '' : ` on the machine ${machine}`}`;
+      const unless = machine === undefined ? 'is something else' : 'has ended';
+      throw new LockedError(
+        `Could not write ${owner}: ${who} ${doing}. Wait until it is done; if that process ${unless}, remove ${join(folder, other!.name)}.`,
+        other!,
       );
     }
     await sleep(20 + Math.random() * 80);
   }
 }
 
-/** Creates our lock file. Returns the id of another writer, if there is one. */
-async function claim(folder: string, own: string): Promise<number | undefined> {
+/** Creates our lock file. Returns another writer, if there is one. */
+async function claim(folder: string, own: string): Promise<LockHolder | undefined> {
   await makeFolder(folder);
   await writeFile(own, '');
-  return otherWriter(folder);
-}
-
-/** The id of another process that holds or is acquiring the lock. Removes the lock files of processes that have ended. */
-async function otherWriter(folder: string): Promise<number | undefined> {
   for (const name of await readdir(folder)) {
-    const pid = Number(/^lock-(\d+)$/.exec(name)?.[1] ?? process.pid);
-    if (pid === process.pid) continue;
-    if (isAlive(pid)) return pid;
+    if (name === basename(own)) continue;
+    const other = holderOf(name);
+    if (other === undefined) continue;
+    if (other.machine !== undefined || (other.pid !== process.pid && isAlive(other.pid))) return other;
     await rm(join(folder, name), { force: true });
   }
   return undefined;
+}
+
+/** The process that a lock file is of. Those of older versions do not name the machine: it was this one. */
+function holderOf(name: string): LockHolder | undefined {
+  const [, pid, machine] = /^lock-(\d+)(?:-(.+))?$/.exec(name) ?? [];
+  if (pid === undefined) return undefined;
+  const isHere = machine === undefined || machine === encodeURIComponent(hostname());
+  return { name, pid: Number(pid), ...(!isHere && { machine }) };
 }
 
 /** Whether there is a process of this id on this machine. */
