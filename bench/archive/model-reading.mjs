@@ -1,12 +1,12 @@
 /**
  * How many pages a second a model reads into states. Usage: node bench/archive/model-reading.mjs pages.jsonl
  *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--cache float16] [--tokenizer folder]
- *   [--pages 24] [--most 1000000] [--copies 1] [--passes 1] [--until 0.8] [--memory]
+ *   [--pages 24] [--most 1000000] [--copies 1] [--warm] [--until 0.8] [--memory]
  *
  * The pages are those that `heddle archive export` has written, at most `--most` of them, so many times. They are put into an archive in a
  * folder (PGlite) as documents of so many pages, and read by a model of random weights of the shape, with all that `heddle archive work
  * --model` does: pages are fetched, become tokens, are read, and each document's state is written to the disk. With --memory the tables are
- * kept here, without PGlite. With --passes 2 all of it is done again by the same process, whose programs are compiled then.
+ * kept here, without PGlite. With --warm as many documents as a batch has are read before, so that the programs are compiled.
  *
  * What is told is the rate of all pages, until the last state is written, and the rate from the first fifth of the pages until the share
  * `--until`, since behind it there are fewer documents than rows; then how long this thread was busy, the longest time for which the event
@@ -36,7 +36,7 @@ const { values, positionals } = parseArgs({
     until: { type: 'string', default: '0.8' },
     most: { type: 'string', default: '1000000' },
     copies: { type: 'string', default: '1' },
-    passes: { type: 'string', default: '1' },
+    warm: { type: 'boolean', default: false },
     cache: { type: 'string' },
     memory: { type: 'boolean', default: false },
   },
@@ -72,10 +72,20 @@ const model = isPlayed
   : await loadModel(root, { device, ...(cache && { cache }), onCompile: () => compiled++ });
 say(`${name} on ${device} is loaded`);
 try {
-  for (let pass = 1; pass <= Number(values.passes); pass++) await readAll(join(root, `archive-${pass}`));
+  if (values.warm) await warm(join(root, 'warm'));
+  await readAll(join(root, 'archive'));
 } finally {
   await model.dispose();
   rmSync(root, { recursive: true, force: true });
+}
+
+async function warm(place) {
+  const began = performance.now();
+  const batch = Number(values.batch);
+  const archive = inMemory(new Map([...documents].slice(0, batch)), place);
+  await readWithModel(archive, model, { name: 'measured', batch });
+  rmSync(place, { recursive: true, force: true });
+  say(`warm: ${compiled} programs compiled in ${((performance.now() - began) / 1000).toFixed(1)} s`);
 }
 
 async function readAll(place) {

@@ -88,7 +88,7 @@ export async function playedModel(shape, folder, cache) {
         const parts = values.filter((value) => isSmall(value) && value.spec.dtype === dtype);
         const { array, bytes } = DTYPES[dtype];
         const total = parts.reduce((sum, part) => sum + sizeOf(part), 0);
-        const all = new array(new SharedArrayBuffer(total * bytes));
+        const all = new array(Buffer.allocUnsafeSlow(total * bytes).buffer);
         copies.push(copy(all));
         let at = 0;
         for (const part of parts) {

@@ -113,7 +113,7 @@ export class Snapshot {
   /** Saves it as one file, atomically, with `write` (in this thread by default). Throws `StorageError` if that fails. */
   async save(path: string, write: WriteState = writeStateFile): Promise<void> {
     const { model, state, tokens, pending, logits } = this.parts;
-    const tensors: TensorToWrite[] = [
+    const tensors: StateTensor[] = [
       ...stateTensors(model, state, tokens.length - pending),
       { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
       ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
@@ -133,10 +133,15 @@ export class Snapshot {
   }
 }
 
+/** A tensor of a state's file. The data of a `group` are read from the state at once, and may be parts of one array. */
+export interface StateTensor extends TensorToWrite {
+  readonly group?: number;
+}
+
 /** Writes a state's file: see `writeStateFile`. */
 export type WriteState = (
   path: string,
-  tensors: readonly TensorToWrite[],
+  tensors: readonly StateTensor[],
   metadata: Readonly<Record<string, string>>,
 ) => Promise<void>;
 
@@ -170,28 +175,33 @@ export const writeStateFile: WriteState = async (path, tensors, metadata) => {
  * The values of a state after `position` tokens as tensors to write. They are read from the state when they are asked for in the order of
  * their names, some at a time, so that few of them are in memory.
  */
-export function stateTensors(owner: StateOwner, state: State, position: number): TensorToWrite[] {
+export function stateTensors(owner: StateOwner, state: State, position: number): StateTensor[] {
   const layout = layoutOf(owner, position).sort((a, b) => (a.name < b.name ? -1 : 1));
-  const bytesOf = ({ dtype, dims }: (typeof layout)[number]): number =>
-    dims.reduce((a, b) => a * b, DTYPES[dtype].bytes);
-  const held = new Map<string, HostTensor>();
-  const read = async (first: number): Promise<void> => {
-    let end = first;
-    for (let bytes = 0; end < layout.length && bytes < GROUP_BYTES; end++) bytes += bytesOf(layout[end]!);
-    const names = layout.slice(first, end).map(({ name }) => name);
-    for (const [name, tensor] of await state.read(names)) held.set(name, tensor);
-  };
-  return layout.map(({ name, dtype, dims }, i) => ({
-    name,
-    dtype: DTYPES[dtype].safetensors,
-    shape: dims,
-    data: async () => {
-      if (!held.has(name)) await read(i);
-      const { data } = held.get(name)!;
-      held.delete(name);
+  const groups: string[][] = [];
+  let bytes = GROUP_BYTES;
+  const groupOf = layout.map(({ name, dtype, dims }) => {
+    if (bytes >= GROUP_BYTES) {
+      groups.push([]);
+      bytes = 0;
+    }
+    groups.at(-1)!.push(name);
+    bytes += dims.reduce((a, b) => a * b, DTYPES[dtype].bytes);
+    return groups.length - 1;
+  });
+  const reading = new Map<number, Promise<Map<string, HostTensor>>>();
+  return layout.map(({ name, dtype, dims }, i) => {
+    const group = groupOf[i]!;
+    const data = async () => {
+      const read = reading.get(group) ?? state.read(groups[group]);
+      reading.set(group, read);
+      const values = await read;
+      const { data } = values.get(name)!;
+      values.delete(name);
+      if (values.size === 0) reading.delete(group);
       return data;
-    },
-  }));
+    };
+    return { name, dtype: DTYPES[dtype].safetensors, shape: dims, data, group };
+  });
 }
 
 /**

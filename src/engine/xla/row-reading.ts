@@ -44,7 +44,7 @@ export async function readRow(
     for (const [i, [dtype, parts]] of [...packed].entries()) {
       const sizes = parts.map((value) => elementsOf(value, entries));
       const total = sizes.reduce((a, b) => a + b, 0);
-      const all = arrayOf(dtype, total, (bytes) => new SharedArrayBuffer(bytes));
+      const all = arrayOf(dtype, total);
       copying.push(results[i]!.download(all));
       let at = 0;
       for (const [j, value] of parts.entries()) {
@@ -54,12 +54,7 @@ export async function readRow(
     }
     for (const value of values.filter((value) => !copies.has(value))) {
       const { dtype } = value.spec;
-      // Filled by the copy: zeros would be written for nothing.
-      const data = arrayOf(
-        dtype,
-        elementsOf(value, entries),
-        (bytes) => Buffer.allocUnsafeSlow(bytes).buffer,
-      );
+      const data = arrayOf(dtype, elementsOf(value, entries));
       copies.set(value, data);
       const at = alone.indexOf(value);
       copying.push((at < 0 ? value.buffers[0]! : results[packed.size + at]!).download(data));
@@ -131,10 +126,11 @@ function elementsOf({ row }: KeptValue, entries: number): number {
   return rowDims(row, 1, entries).reduce((a, b) => a * b, 1);
 }
 
-function arrayOf(dtype: DType, size: number, allocate: (bytes: number) => ArrayBufferLike): TensorData {
+/** An array that a copy fills: no zeros are written to it before. */
+function arrayOf(dtype: DType, size: number): TensorData {
   const { array, bytes } = DTYPES[dtype];
   try {
-    return new array(allocate(size * bytes) as ArrayBuffer, 0, size);
+    return new array(Buffer.allocUnsafeSlow(size * bytes).buffer, 0, size);
   } catch (error) {
     throw new DeviceError(`a state's value of ${size} numbers does not fit in memory`, { cause: error });
   }

@@ -22,8 +22,8 @@ export interface KeptValue {
 /** What a state needs of its device to be read. */
 export interface StateReader {
   /**
-   * Copies values of a state to the host, the growing ones with `room` entries. Arrays in shared memory may be parts of one; the others are
-   * nobody else's.
+   * Copies values of a state to the host, the growing ones with `room` entries. Small values may be parts of one array, which is nobody
+   * else's.
    */
   read(
     state: XlaState,

@@ -12,20 +12,28 @@ const tell = (told: FromWritingThread): void => port.postMessage(told);
 
 /** Takes the data that were asked for. */
 let take: (told: ToWritingThread) => void = () => {};
+/** What was told and is not written yet. */
+let told = new Map<number, TensorData>();
 
-function asked(wanted: number): Promise<TensorData> {
-  return new Promise((resolve, reject) => {
-    take = (told) => {
-      if (told !== 'unreadable' && 'data' in told) resolve(told.data);
-      else reject(new Error('what is to be written cannot be read'));
-    };
-    tell({ wanted });
-  });
+async function asked(wanted: number): Promise<TensorData> {
+  if (!told.has(wanted)) {
+    told = await new Promise((resolve, reject) => {
+      take = (answer) => {
+        if (answer !== 'unreadable' && 'data' in answer) resolve(new Map(answer.data));
+        else reject(new Error('what is to be written cannot be read'));
+      };
+      tell({ wanted });
+    });
+  }
+  const data = told.get(wanted)!;
+  told.delete(wanted);
+  return data;
 }
 
-port.on('message', async (told: ToWritingThread) => {
-  if (told === 'unreadable' || 'data' in told) return take(told);
-  const { path, tensors, metadata } = told;
+port.on('message', async (message: ToWritingThread) => {
+  if (message === 'unreadable' || 'data' in message) return take(message);
+  const { path, tensors, metadata } = message;
+  told.clear();
   try {
     await writeStateFile(
       path,

@@ -35,6 +35,30 @@ test('files that are written at the same time are those that this thread writes,
   await threads.close();
 });
 
+test('values that are parts of one array are written as those of their own', async () => {
+  const threads = new WritingThreads(BUILT);
+  const snapshot = await snapshotAfter(9);
+  const packed = snapshot.copy();
+  packed.state.read = async (names) => {
+    const values = [...(await snapshot.state.read(names))];
+    const sizes = values.map(([, { data }]) => data.length);
+    const all = new Float32Array(sizes.reduce((a, b) => a + b));
+    let at = 0;
+    return new Map(
+      values.map(([name, { dtype, dims, data }]) => {
+        const part = all.subarray(at, at + data.length);
+        part.set(data as Float32Array);
+        at += data.length;
+        return [name, { dtype, dims, data: part }];
+      }),
+    );
+  };
+  await snapshot.save(join(folder, 'apart'));
+  await packed.save(join(folder, 'packed'), threads.write);
+  expect(readFileSync(join(folder, 'packed'))).toEqual(readFileSync(join(folder, 'apart')));
+  await threads.close();
+});
+
 test('a state that cannot be read, or written, leaves no file, and the thread writes the next one', async () => {
   const threads = new WritingThreads(BUILT);
   const inside = join(folder, 'failing');

@@ -7,14 +7,14 @@ import type { TensorData, TensorToWrite } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
 import type { WriteState } from '../snapshot.js';
 
-/** What a thread is told: a file to write, and then the data of its tensors as it asks for them. */
+/** What a thread is told: a file to write, and then the data of its tensors as it asks for them, each with all of its group. */
 export type ToWritingThread =
   | {
       readonly path: string;
       readonly tensors: readonly Omit<TensorToWrite, 'data'>[];
       readonly metadata: Readonly<Record<string, string>>;
     }
-  | { readonly data: TensorData }
+  | { readonly data: ReadonlyMap<number, TensorData> }
   | 'unreadable';
 /** What it asks for, or how it ended. */
 export type FromWritingThread =
@@ -66,12 +66,15 @@ function writtenBy(worker: Worker, ...[path, tensors, metadata]: Parameters<Writ
   const tell = (told: ToWritingThread, transferred: ArrayBuffer[] = []): void =>
     worker.postMessage(told, transferred);
   const give = async (wanted: number): Promise<void> => {
-    const { data: given } = tensors[wanted]!;
+    const { data: given, group } = tensors[wanted]!;
     // What is read for this file is nobody else's. Other arrays are copied.
-    if (typeof given !== 'function') return tell({ data: given });
-    const data = await given();
-    // Shared memory stays shared: it may hold other values too.
-    tell({ data }, data.buffer instanceof ArrayBuffer ? [data.buffer] : []);
+    if (typeof given !== 'function') return tell({ data: new Map([[wanted, given]]) });
+    const isTogether = (i: number): boolean =>
+      i === wanted || (group !== undefined && tensors[i]!.group === group);
+    const data = new Map<number, TensorData>();
+    for (const i of [...tensors.keys()].filter(isTogether))
+      data.set(i, await (tensors[i]!.data as typeof given)());
+    tell({ data }, [...new Set(Array.from(data.values(), ({ buffer }) => buffer as ArrayBuffer))]);
   };
   return new Promise<void>((resolve, reject) => {
     let unreadable: { readonly error: unknown } | undefined;
