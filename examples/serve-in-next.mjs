@@ -2,7 +2,7 @@
 // In next.config.js: export default { serverExternalPackages: ['heddle'] };
 import { createApp } from 'heddle/server';
 
-// Next loads a module again when it changes, and the models need not be.
+// Next loads a changed module again; the models stay loaded.
 globalThis.heddle ??= createApp(process.env.MODEL ?? 'sotu-hybrid', { basePath: '/api/ai' });
 const answer = (request) => globalThis.heddle(request);
 
