@@ -8,6 +8,7 @@ import {
   CHECKPOINT,
   countParameters,
   type LoraConfig,
+  type Model,
   modelFolder,
   parametersOf,
   readModel,
@@ -21,6 +22,7 @@ import {
   phasesOf,
   TRAINING_DEFAULTS,
   type TrainingInput,
+  type TrainingSettings,
 } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
@@ -47,7 +49,8 @@ type TextRunFlags = RunFlags & TextFlags;
 /** Trains a language model. Throws `ConfigError` for options that do not fit, `DataError` for the corpus. */
 export async function trainText(source: string, options: TextRunFlags): Promise<void> {
   const lora = loraOf(options);
-  if (options.teacher !== undefined) await readModel(modelFolder(options.teacher));
+  const teacher = options.teacher === undefined ? undefined : modelFolder(options.teacher);
+  if (teacher !== undefined) await readModel(teacher);
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   if (!options.resume) await expectNoRun(options.out);
@@ -64,30 +67,7 @@ export async function trainText(source: string, options: TextRunFlags): Promise<
   const learned = text.encode(tokenizer, model);
   const chatTemplate = own && (await chatTemplateFor(own, text, from));
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
-  const parameters = countParameters(parametersOf(model));
-  const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
-  const teacher =
-    options.teacher === undefined
-      ? undefined
-      : { folder: modelFolder(options.teacher), weight: options.distill, match: options.match };
-  const perStep = settings.batch * settings.accumulate * settings.sequence;
-  say(`corpus      ${learned.about}`);
-  say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
-  if (teacher)
-    say(
-      `teacher     ${options.teacher}: its words count ${teacher.weight}, its hidden states ${teacher.match}`,
-    );
-  if (lora)
-    say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
-  say(
-    `run         ${settings.steps} steps ${settings.phases ? 'in phases' : `of ${formatCount(perStep)} tokens`} (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
-  );
-  for (const [i, { start, end, settings: own }] of (settings.phases ? phasesOf(settings) : []).entries()) {
-    const rates = Object.entries(own.rates ?? {}).map(([pattern, factor]) => `, ${pattern} at ${factor}`);
-    say(
-      `phase ${i + 1}     steps ${start + 1} to ${end}: ${own.batch * own.accumulate} sequences of ${own.sequence}${rates.join('')}`,
-    );
-  }
+  announce({ ...options, lora }, model, learned, settings);
 
   const made = lora ? [named!, '--adapter', options.out] : [join(options.out, CHECKPOINT)];
   await followRun(
@@ -95,7 +75,9 @@ export async function trainText(source: string, options: TextRunFlags): Promise<
       model,
       ...(from !== undefined && { from }),
       ...(lora && { lora }),
-      ...(teacher && { teacher }),
+      ...(teacher !== undefined && {
+        teacher: { folder: teacher, weight: options.distill, match: options.match },
+      }),
       ...(own && { tokenizer: own }),
       ...(chatTemplate !== undefined && { chatTemplate }),
       data: learned.data,
@@ -114,6 +96,34 @@ export async function trainText(source: string, options: TextRunFlags): Promise<
       unit: 'tokens',
     },
   );
+}
+
+/** Says what will be trained on what, and how. */
+function announce(
+  { lora, teacher, distill, match, device }: Omit<TextRunFlags, 'lora'> & { lora: LoraConfig | undefined },
+  model: Model,
+  learned: EncodedText,
+  settings: TrainingSettings,
+): void {
+  const parameters = countParameters(parametersOf(model));
+  say(`corpus      ${learned.about}`);
+  say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
+  if (teacher !== undefined)
+    say(`teacher     ${teacher}: its words count ${distill}, its hidden states ${match}`);
+  if (lora) {
+    const adapters = countParameters(parametersOf(withLora(model, lora))) - parameters;
+    say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
+  }
+  const perStep = settings.batch * settings.accumulate * settings.sequence;
+  say(
+    `run         ${settings.steps} steps ${settings.phases ? 'in phases' : `of ${formatCount(perStep)} tokens`} (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${device}`,
+  );
+  for (const [i, { start, end, settings: own }] of (settings.phases ? phasesOf(settings) : []).entries()) {
+    const rates = Object.entries(own.rates ?? {}).map(([pattern, factor]) => `, ${pattern} at ${factor}`);
+    say(
+      `phase ${i + 1}     steps ${start + 1} to ${end}: ${own.batch * own.accumulate} sequences of ${own.sequence}${rates.join('')}`,
+    );
+  }
 }
 
 /** Tokens that a sample has. */
