@@ -190,7 +190,8 @@ describe('refuses', () => {
       [['--rate', 'layer:S=-1'], 'expected a number, 0 or more'],
       [['--distill', '-1'], 'expected a number, 0 or more'],
       [['--lora', '2'], '--lora trains adapters beside the weights of a model'],
-      [['--batch', '3', '--devices', '2'], '--batch 3 cannot be shared by 2 GPUs'],
+      [['--batch', '3', '--devices', '2', '--device', 'cuda'], '--batch 3 cannot be shared by 2 GPUs'],
+      [['--devices', '2'], '--devices and --shard share the work among GPUs on --device cuda'],
       [['--processes', '2'], 'need all three of --processes, --process and --coordinator'],
       [['--teacher', join(here, 'nobody')], 'nobody is not a model'],
     ];
