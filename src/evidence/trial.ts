@@ -31,6 +31,8 @@ export interface Stage {
   readonly until?: number;
   /** The weights that the stage ends with: `best` are those of its best evaluation on held-out examples. Default: as in `TrainingSettings`. */
   readonly keep?: 'best';
+  /** Steps between evaluations of a stage that keeps the best weights. */
+  readonly evaluateEvery?: number;
   /** Overrides of the config in this stage, which must not change the shape of a parameter. The last stage has none, since its model is tested. */
   readonly set?: Keys;
 }
@@ -140,12 +142,13 @@ function stageText({
   factors,
   until,
   keep,
+  evaluateEvery,
   set,
 }: Stage): string {
   return [
     `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
     ...(until === undefined ? [] : [`until ${until}`]),
-    ...(keep ? [`${keep} kept`] : []),
+    ...(keep ? [evaluateEvery ? `the ${keep} of every ${evaluateEvery} steps` : `${keep} kept`] : []),
     ...(optimizer ? [optimizer] : []),
     ...(average === undefined ? [] : [`averaged by ${average}`]),
     ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
@@ -197,7 +200,7 @@ async function trained({
     const tested = await prepare(trial.stages.at(-1)!);
     const started = performance.now();
     for (const [i, stage] of trial.stages.entries()) {
-      const { batch, factors, optimizer, average, until, keep } = stage;
+      const { batch, factors, optimizer, average, until, keep, evaluateEvery = EVALUATE_EVERY } = stage;
       const steps = Math.max(1, Math.round(stage.steps * (share ?? 1)));
       const { data, sequence } = await prepare(stage);
       const run = join(folder, String(i));
@@ -211,7 +214,7 @@ async function trained({
           ...TRAINING_DEFAULTS,
           ...{ steps, batch, sequence: positionsOf(model, sequence), learningRate: rate, seed },
           ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), saveEvery: 0 },
-          evaluateEvery: until === undefined && keep === undefined ? 0 : EVALUATE_EVERY,
+          evaluateEvery: until === undefined && keep === undefined ? 0 : evaluateEvery,
           optimizer: {
             ...(optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS),
             ...(average !== undefined && { averageDecay: average }),
@@ -229,7 +232,6 @@ async function trained({
           if (until !== undefined && (event.measures?.accuracy ?? 0) >= until) learned.abort();
         },
       });
-      last = best ?? last;
       last = best ?? last;
       from = join(run, CHECKPOINT);
       tokens += step * batch * sequence;

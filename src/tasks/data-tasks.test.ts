@@ -347,7 +347,7 @@ test('a series is scored, and a stream gives the same forecasts as its window', 
   expect(loss).toBeCloseTo(total / count, 4);
   // The initial model is the best linear map, with layers that contribute nothing yet, and a stream keeps the lags that the map reads.
   const fitted = prepared.data(model, { ...TRAINING_DEFAULTS, sequence: 5 }).initial!();
-  expect([...fitted.keys()]).toEqual(['lags.weight', 'lags.bias']);
+  expect([...fitted.keys()]).toEqual(['lags.weight', 'lags.bias', 'lags.misses']);
   const straight = new Map(initialWeights(parametersOf(model), 1));
   for (const [name, values] of fitted) straight.set(name, float32(values, straight.get(name)!.dims));
   const begun = { model, weights: straight, device };

@@ -123,7 +123,7 @@ export function squaredObjective(config: SeriesConfig, sequence: number): Object
 }
 
 /**
- * Windows of `settings.sequence` patches: random ones of `training`, consecutive ones of `validation`. A window needs at least one row to
+ * Windows of `settings.sequence` patches: random ones of `training`, ones at even steps of `validation`. A window needs at least one row to
  * forecast; the rest of the horizon may be missing. Throws `DataError` for too few rows and for a constant target, `ConfigError` for a model
  * that is not a forecaster.
  */
@@ -144,7 +144,7 @@ export function seriesData(
     return {
       objective: objective(config, sequence),
       training: learned.random(seed),
-      validation: held.consecutive(),
+      validation: held.evenly(),
       initial: () => fittedParts(training, validation, config),
       // A forecaster learns few rows by heart within few steps, and begins with a fitted map.
       keep: 'best',
@@ -189,6 +189,9 @@ function expectChange({ channels, values }: SeriesRows, targets: readonly string
     `the target '${target}' ${what} in the rows to learn from: name another one, or use rows in which it changes`,
   );
 }
+
+/** The held-out windows of few rows share most of their values, since a mean over few windows would tell weights apart by chance. */
+const FEWEST_HELD = 256;
 
 class Windows {
   private readonly width: number;
@@ -244,9 +247,11 @@ class Windows {
     };
   }
 
-  consecutive(): FiniteExamples {
-    const step = Math.max(1, Math.min(this.span, this.config.horizon));
-    const count = Math.floor((this.rows - this.span - 1) / step) + 1;
+  /** Windows at even steps, at least `FEWEST_HELD` where the rows have as many. */
+  evenly(): FiniteExamples {
+    const last = this.rows - this.span - 1;
+    const step = Math.max(1, Math.min(this.span, this.config.horizon, Math.floor(last / FEWEST_HELD)));
+    const count = Math.floor(last / step) + 1;
     return {
       count,
       take: (first, many) => this.take(Array.from({ length: many }, (_, i) => (first + i) * step)),

@@ -52,7 +52,8 @@ function waves(count: number, seed: number): number[] {
 describe('the map beside the layers', () => {
   test.each([1, 2, 3, 4, 5])('is nothing for a random walk (seed %i)', (seed) => {
     const fitted = straightMap(rowsOf(walk(600, seed, 0)), rowsOf(walk(300, seed + 100, 0)), config);
-    for (const values of fitted.values()) expect(values.every((value) => value === 0)).toBe(true);
+    for (const name of ['lags.weight', 'lags.bias'])
+      expect(fitted.get(name)!.every((value) => value === 0)).toBe(true);
   });
 
   test('of a short held-out table is kept where it gains there', () => {
@@ -82,6 +83,32 @@ describe('the map beside the layers', () => {
     ).toBe(true);
     for (const fitted of [on!, ended!])
       expect(fitted.get('lags.weight')!.some((value) => value !== 0)).toBe(true);
+  });
+
+  test('comes with the size of its errors, in deviations of the windows', () => {
+    const [learned, held] = [waves(600, 1), waves(300, 2)];
+    const [once, tenfold] = [1, 10].map((factor) => {
+      const [own, other] = [learned, held].map((values) => rowsOf(values.map((value) => factor * value)));
+      return straightMap(own!, other!, config);
+    });
+    const relative: number[][] = [[], [], [], []];
+    for (let at = read; at + 4 <= learned.length; at++) {
+      const window = learned.slice(at - read, at);
+      const mean = window.reduce((sum, value) => sum + value, 0) / read;
+      const variance = window.reduce((sum, value) => sum + (value - mean) ** 2, 0) / read;
+      for (const [h, each] of relative.entries()) {
+        const told = window.reduce(
+          (sum, value, i) => sum + once!.get('lags.weight')![h * read + i]! * (value - window.at(-1)!),
+          window.at(-1)! + once!.get('lags.bias')![h]!,
+        );
+        each.push((learned[at + h]! - told) ** 2 / variance);
+      }
+    }
+    for (const [h, each] of relative.entries()) {
+      const size = Math.sqrt(each.reduce((sum, value) => sum + value, 0) / each.length);
+      expect(once!.get('lags.misses')![h]).toBeCloseTo(size, 4);
+      expect(tenfold!.get('lags.misses')![h]).toBeCloseTo(size, 4);
+    }
   });
 
   test('of few rows is better for reading them backwards, too', () => {

@@ -1,10 +1,14 @@
-/** The linear map beside the layers of a forecaster (`input.lags`), fitted by least squares before the first step. */
-import type { SeriesConfig } from '../models/index.js';
+/** The linear map beside the layers of a forecaster (`input.lags`) and the size of its errors, fitted by least squares before the first step. */
+import { LEAST_DEVIATION, type SeriesConfig } from '../models/index.js';
 import { LeastSquares } from '../signals/index.js';
 import type { SeriesRows } from './series.js';
 
 /** The most windows that the linear map is fitted to, spread over the rows. */
 const MOST_FITTED = 16_384;
+/** The most windows that its errors are measured on. */
+const MOST_MEASURED = 1024;
+/** The smallest error, so that layers can learn something beside a map that has none. */
+const LEAST_MISS = 1e-6;
 /** The most products of features that are summed for it: some ten seconds. */
 const MOST_PRODUCTS = 2e9;
 
@@ -47,7 +51,41 @@ export function straightMap(
   return new Map([
     ['lags.weight', weight],
     ['lags.bias', Float32Array.from(map.subarray(read * outputs))],
+    ['lags.misses', missesOf(map, training, config)],
   ]);
+}
+
+/** The forecast of a map [features, outputs], less the last value. */
+function toldBy(map: Float64Array, x: Float64Array, outputs: number): Float64Array {
+  const told = new Float64Array(outputs);
+  for (let i = 0; i < x.length; i++)
+    for (let h = 0; h < outputs; h++) told[h]! += x[i]! * map[i * outputs + h]!;
+  return told;
+}
+
+/** The root mean square of what a map misses of each output, in deviations of the target in the window. */
+function missesOf(map: Float64Array, rows: SeriesRows, config: SeriesConfig): Float32Array {
+  const { channels, targets, horizon } = config;
+  const columns = targets.map((name) => channels.indexOf(name));
+  const sums = new Float64Array(horizon * columns.length);
+  let count = 0;
+  for (const { x, y } of straightExamples(rows, config, MOST_MEASURED)) {
+    const variances = columns.map((column) => varianceOf(x, column, channels.length));
+    for (const [i, told] of toldBy(map, x, y.length).entries())
+      sums[i]! += (y[i]! - told) ** 2 / variances[i % columns.length]!;
+    count++;
+  }
+  return Float32Array.from(sums, (sum) => Math.max(Math.sqrt(sum / count), LEAST_MISS));
+}
+
+/** The variance of a column of the features, of at least the square of the deviation below which a window counts as constant. */
+function varianceOf(x: Float64Array, column: number, width: number): number {
+  let [sum, squares, count] = [0, 0, 0];
+  for (let i = column; i < x.length - 1; i += width, count++) {
+    sum += x[i]!;
+    squares += x[i]! ** 2;
+  }
+  return Math.max(squares / count - (sum / count) ** 2, LEAST_DEVIATION ** 2);
 }
 
 /** Of fewer parts than these the spread is not known well enough for a test. */
@@ -65,12 +103,8 @@ function isNoGain(map: Float64Array, rows: SeriesRows, config: SeriesConfig): bo
   for (const { start, x, y } of straightExamples(rows, config)) {
     const part = Math.floor(start / config.horizon);
     const { gain, count } = parts.get(part) ?? { gain: 0, count: 0 };
-    let own = 0;
-    for (let h = 0; h < y.length; h++) {
-      let told = 0;
-      for (let i = 0; i < x.length; i++) told += x[i]! * map[i * y.length + h]!;
-      own += y[h]! ** 2 - (y[h]! - told) ** 2;
-    }
+    const told = toldBy(map, x, y.length);
+    const own = y.reduce((sum, value, h) => sum + value ** 2 - (value - told[h]!) ** 2, 0);
     parts.set(part, { gain: gain + own, count: count + 1 });
   }
   if (parts.size === 0) return false;
@@ -98,13 +132,14 @@ function reversed({ values, channels }: SeriesRows): SeriesRows {
 function* straightExamples(
   { values, channels }: SeriesRows,
   { lags = 1, patch, horizon, targets, offset, scale }: SeriesConfig,
+  limit = MOST_FITTED,
 ): Generator<{ start: number; x: Float64Array; y: Float64Array }> {
   const width = channels.length;
   const read = lags * patch * width;
   const scaled = Float64Array.from(values, (value, i) => (value - offset[i % width]!) / scale[i % width]!);
   const columns = targets.map((name) => channels.indexOf(name));
   const windows = values.length / width - lags * patch - horizon + 1;
-  const most = Math.min(MOST_FITTED, MOST_PRODUCTS / (read + 1) ** 2);
+  const most = Math.min(limit, MOST_PRODUCTS / (read + 1) ** 2);
   for (let start = 0; start < windows; start += Math.ceil(windows / most)) {
     const end = start * width + read;
     const last = scaled.subarray(end - width, end);

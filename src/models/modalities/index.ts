@@ -30,6 +30,7 @@ export {
   calendarFeeds,
   calendarInputs,
   type DatedConfig,
+  LEAST_DEVIATION,
   MOST_SERIES_ROWS,
   type SeriesConfig,
 } from './series.js';

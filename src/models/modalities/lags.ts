@@ -1,6 +1,7 @@
 /**
  * A linear skip connection from the last patches of a series to its forecast, parallel to the layers: the last value plus a linear map of the
- * differences to it, as in NLinear (Zeng et al., 2022, arXiv 2205.13504). The layers add the rest.
+ * differences to it, as in NLinear (Zeng et al., 2022, arXiv 2205.13504). The layers add the rest, in units of what the map misses: where it is nearly right,
+ * a step of training changes the forecast as little as where it is not.
  */
 import {
   add,
@@ -42,15 +43,15 @@ export function lagStates({ lags, patch, channels }: LagSizes): StateSpec[] {
 
 /**
  * x and `observed` [batch, positions, patch, channels], 0 for missing values, and the mean [batch, positions, channels] of all values so far,
- * which replaces a missing last value -> forecasts [batch, positions, horizon, targets], and the new state. The map is initialized to zero, so
- * that the forecast is the last value.
+ * which replaces a missing last value -> forecasts [batch, positions, horizon, targets], the size of their errors [horizon, targets] in deviations of the
+ * window, and the new state. The map is initialized to zero, so that the forecast is the last value, and the sizes to 1.
  */
 export function straightForecast(
   parameters: Parameters,
   { lags, patch, channels, targets, horizon }: LagSizes,
   { x, observed, mean }: { readonly x: Tensor; readonly observed: Tensor; readonly mean: Tensor },
   before: StateTensors | undefined,
-): { forecast: Tensor; state: StateTensors } {
+): { forecast: Tensor; misses: Tensor; state: StateTensors } {
   const [batch, positions] = x.shape as [Dim, Dim];
   const lastOf = (each: Tensor): Tensor => slice(each, 2, patch - 1, patch);
   const missing = subtract(1, lastOf(observed));
@@ -67,6 +68,9 @@ export function straightForecast(
   const map = parameters.within('lags', (p) =>
     linear(p, concat(differences, -1), size, { bias: true, precise: true, initialize: constantly(0) }),
   );
+  const misses = parameters.within('lags', (p) =>
+    p.get('misses', [horizon, targets.length], constantly(1), { decay: false, precise: true }),
+  );
   const lastTargets = concat(
     targets.map((place) => slice(last, -1, place, place + 1)),
     -1,
@@ -74,6 +78,7 @@ export function straightForecast(
   const end = addDims(positions, lags - 1);
   return {
     forecast: add(reshape(map, [batch, positions, horizon, targets.length]), lastTargets),
+    misses,
     state:
       lags === 1
         ? {}

@@ -85,7 +85,7 @@ export const seriesSchema = z.strictObject({
 export type SeriesConfig = z.output<typeof seriesSchema>;
 
 /** The share of a channel's scale below which a window counts as constant. */
-const LEAST_DEVIATION = 0.05;
+export const LEAST_DEVIATION = 0.05;
 
 /** Throws `ConfigError` for inconsistent keys. */
 export function series(config: SeriesConfig, hiddenSize: number): Modality {
@@ -192,12 +192,13 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
           spread: targetsOf(multiply(deviation, scales)),
           ...(straight && {
             straight: divide(subtract(straight.forecast, ofTargets(center)), ofTargets(deviation)),
+            misses: straight.misses,
           }),
           ...(ahead && { ahead: divide(ahead, ofTargets(deviation)) }),
         },
       };
     },
-    leave(parameters, hidden, { center, spread, straight, ahead }) {
+    leave(parameters, hidden, { center, spread, straight, misses, ahead }) {
       const [batch, positions] = hidden.shape;
       const size = horizon * targets.length * quantiles.length;
       // With a linear skip connection the layers' output is initialized to zero.
@@ -206,12 +207,13 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
         linear(p, hidden, size, { bias: true, precise: true, ...begins }),
       );
       const dims = [batch!, positions!, horizon, targets.length];
+      const layers = reshape(flat, [...dims, quantiles.length]);
       const parts = [straight, ahead].filter((each) => each !== undefined);
       return {
         /** Normalized forecasts: [batch, positions, horizon, targets, quantiles]. */
         scaled: parts.reduce(
           (said, part) => add(said, reshape(part, [...dims, 1])),
-          reshape(flat, [...dims, quantiles.length]),
+          misses ? multiply(layers, reshape(misses, [horizon, targets.length, 1])) : layers,
         ),
         /** [batch, positions, targets], in the targets' own units. */
         center: center!,
