@@ -3,10 +3,11 @@ import { ArchiveError, UnknownDocumentError } from '../errors.js';
 import { openStore, StateLibrary, type Store } from '../generate/index.js';
 import type { Database, Notice } from './database/database.js';
 import { isUrl, openDatabase } from './database/open.js';
-import { hasOrigins, writeOrigins } from './database/origins.js';
+import { writeOrigins } from './database/origins.js';
 import { type About, prepare } from './database/schema.js';
 import type { DocumentEntry, FileEntry, PageRecord, Totals } from './entries.js';
 import { PAGE_STATES } from './formats/page.js';
+import { followMove } from './moved.js';
 import { clean, PageQueue } from './queue.js';
 
 /** Who owns the states of documents in the store of states. */
@@ -61,9 +62,12 @@ export class Archive {
       const statesPlace = states ?? `${isUrl(place) ? ARCHIVE_FOLDER : place}/states`;
       const store = openStore(statesPlace);
       const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
-      if (!hasOrigins(place)) await archive.noteOrigins();
       // What had the folder before may have been killed; those that borrowed it go on.
-      if (!database.shared) await archive.queue.releaseEnded();
+      if (!database.shared) {
+        await followMove(archive);
+        await archive.noteOrigins();
+        await archive.queue.releaseEnded();
+      }
       return archive;
     } catch (error) {
       await database.close();

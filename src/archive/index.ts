@@ -23,7 +23,7 @@ export type { AnswerRequest, ArchiveModel } from './model.js';
 export { type ModelReadingOptions, modelKey, pagesToRead, readWithModel } from './model-reading.js';
 export { openRecognizer, type Recognition, Recognizer } from './ocr.js';
 export { PageReader } from './page-reader.js';
-export { removeDocument } from './remove.js';
+export { removeDocuments } from './remove.js';
 export { entryOf, isUnchanged, type ScanOutcome, scan } from './scan.js';
 export { type SearchOptions, search } from './search.js';
 export { type SummaryEvent, type SummaryOptions, summarize } from './summary.js';

@@ -184,5 +184,6 @@ async function kindAt(path: string): Promise<'file' | 'folder' | 'other' | 'miss
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'EACCES' || code === 'EPERM') return 'it may not be read: its permissions forbid it';
+  if (code === 'ENAMETOOLONG') return 'its path is longer than the system takes';
   return message;
 }

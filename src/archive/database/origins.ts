@@ -3,6 +3,7 @@
  * empty one in its place would look like an archive whose documents are gone.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import { writeFileAtomic } from '../../checkpoint/index.js';
 import { heddleCall } from '../../command-line.js';
@@ -24,9 +25,11 @@ export function hasOrigins(folder: string): boolean {
   return existsSync(join(folder, NAME));
 }
 
-/** Writes them. Throws `StorageError`. */
+/** Writes them where they have changed. Throws `StorageError`. */
 export async function writeOrigins(folder: string, origins: Origins): Promise<void> {
-  await writeFileAtomic(join(folder, NAME), `${JSON.stringify(origins, null, 2)}\n`);
+  const text = `${JSON.stringify(origins, null, 2)}\n`;
+  const path = join(folder, NAME);
+  if ((await readFile(path, 'utf8').catch(() => undefined)) !== text) await writeFileAtomic(path, text);
 }
 
 /** How many are named in an error. */

@@ -129,7 +129,9 @@ export function refused(folder: string, error: unknown): unknown {
   if (DAMAGE.test(code)) return lostDatabase(folder, `is damaged (${error.message})`, error);
   const why = /No space left|ENOSPC|53100/.test(`${error.message} ${code}`)
     ? 'the disk is full'
-    : error.message;
+    : /^(EACCES|EPERM|EROFS)$/.test(code)
+      ? `this user may not write to it, which searching needs, too (${error.message})`
+      : error.message;
   return refusal(code, `the archive ${folder} cannot be used: ${why}. What was done before is kept.`, error);
 }
 

@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS archive_vectors (
 );
 CREATE TABLE IF NOT EXISTS archive_orphans (record text PRIMARY KEY);
 ALTER TABLE archive_orphans ADD COLUMN IF NOT EXISTS until timestamptz;
+ALTER TABLE archive_about ADD COLUMN IF NOT EXISTS uploads text;
 `;
 
 /** What an archive says of itself, set when it is made. */

@@ -1,6 +1,6 @@
 /** `heddle archive remove`: removes documents for good. */
 import type { Command } from 'commander';
-import { removeDocument } from '../../archive/index.js';
+import { removeDocuments } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 import { type ArchiveFlags, addArchiveOptions, withArchive } from './options.js';
 
@@ -20,11 +20,11 @@ export function configureRemove(command: Command): void {
 async function run(names: readonly string[], flags: ArchiveFlags): Promise<void> {
   await withArchive(flags, {}, async (archive) => {
     // All are looked up first: a wrong name removes nothing.
-    const documents = await Promise.all(names.map((name) => archive.document(name)));
-    for (const document of new Map(documents.map((each) => [each.content, each])).values()) {
-      const kept = await removeDocument(archive, document);
+    const named = await Promise.all(names.map((name) => archive.document(name)));
+    const documents = [...new Map(named.map((each) => [each.content, each])).values()];
+    for (const [i, kept] of (await removeDocuments(archive, documents)).entries()) {
       process.stdout.write(
-        `${visible(`${document.name} is removed${kept.length > 0 ? `; its file stays: ${kept.join(', ')}` : ''}`)}\n`,
+        `${visible(`${documents[i]!.name} is removed${kept.length > 0 ? `; its file stays: ${kept.join(', ')}` : ''}`)}\n`,
       );
     }
   });

@@ -8,7 +8,7 @@ import {
   entryOf,
   isUnchanged,
   PageReader,
-  removeDocument,
+  removeDocuments,
   search,
   UnreadableError,
 } from '../../archive/index.js';
@@ -99,7 +99,7 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
         { param: 'id' },
       );
     }
-    const files = await removeDocument(archive, document);
+    const [files] = await removeDocuments(archive, [document]);
     return context.json({ id: document.content, object: 'archive.document', deleted: true, files });
   });
 
