@@ -10,6 +10,7 @@ import type {
 } from '../../../src/archive/entries.js';
 import { eventsOf } from '../../../src/server/sse-client.js';
 import { ApiError, getJson, json, receiving, send } from '../api.js';
+import { poll } from '../parts/polling.js';
 
 /** A question and what came of it. */
 export interface Answer {
@@ -31,7 +32,6 @@ export interface Looking {
   readonly text?: string;
 }
 
-const MILLISECONDS = 2000;
 /** Documents that are shown at first, and that are shown more at a time; the server gives no more at once than this many. */
 const SHOWN = 200;
 const AT_ONCE = 1000;
@@ -55,41 +55,28 @@ let asking: AbortController | undefined;
 
 /** Follows the archive until it is ended by what it returns. */
 export function follow(onError: (error: unknown) => void): () => void {
-  let ended = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let failing = false;
   let last: { at: number; read: number } | undefined;
-  const tick = async (): Promise<void> => {
-    try {
-      if (!document.hidden) {
-        const now = await getJson<Totals>('/v1/archive');
-        const read = Object.values(now.pages).reduce((a, b) => a + b, 0);
-        const at = performance.now();
-        const changed = last === undefined || last.read !== read || now.left > 0;
-        const found = changed ? await firstDocuments() : undefined;
-        batch(() => {
-          totals.value = now;
-          if (found) show(found);
-          speed.value = last && now.left > 0 ? ((read - last.read) / (at - last.at)) * 1000 : undefined;
-        });
-        last = { at, read };
-      }
-      failing = false;
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) {
-        totals.value = 'none';
-        return;
-      }
-      if (!failing) onError(error);
-      failing = true;
+  return poll(async () => {
+    const now = await getJson<Totals>('/v1/archive').catch((error: unknown) => {
+      if (error instanceof ApiError && error.status === 404) return 'none' as const;
+      throw error;
+    });
+    if (now === 'none') {
+      totals.value = now;
+      return 'done';
     }
-    if (!ended) timer = setTimeout(tick, MILLISECONDS);
-  };
-  void tick();
-  return () => {
-    ended = true;
-    clearTimeout(timer);
-  };
+    const read = Object.values(now.pages).reduce((a, b) => a + b, 0);
+    const at = performance.now();
+    const changed = last === undefined || last.read !== read || now.left > 0;
+    const found = changed ? await firstDocuments() : undefined;
+    batch(() => {
+      totals.value = now;
+      if (found) show(found);
+      speed.value = last && now.left > 0 ? ((read - last.read) / (at - last.at)) * 1000 : undefined;
+    });
+    last = { at, read };
+    return undefined;
+  }, onError);
 }
 
 interface DocumentList {

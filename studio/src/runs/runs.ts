@@ -2,6 +2,7 @@
 import { batch, signal } from '@preact/signals';
 import type { RunLog, TrainingRun } from '../../../src/server/studio-api.js';
 import { listRuns, readRun } from '../api.js';
+import { poll } from '../parts/polling.js';
 
 /** The part of a log that has been read. */
 export type Log = Pick<RunLog, 'steps' | 'evaluations' | 'samples'>;
@@ -16,30 +17,15 @@ export const compared = signal<ReadonlyMap<string, number>>(new Map());
 const COLOURS = 6;
 /** The number of runs that are compared initially. */
 const FIRST = 3;
-const MILLISECONDS = 2000;
 
 const cursors = new Map<string, string>();
 
 /** Polls the runs until the returned function is called. `onError` gets an error once until a request succeeds again. */
 export function follow(onError: (error: unknown) => void): () => void {
-  let ended = false;
-  let failing = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const tick = async (): Promise<void> => {
-    try {
-      if (!document.hidden) await refresh();
-      failing = false;
-    } catch (error) {
-      if (!failing) onError(error);
-      failing = true;
-    }
-    if (!ended) timer = setTimeout(tick, MILLISECONDS);
-  };
-  void tick();
-  return () => {
-    ended = true;
-    clearTimeout(timer);
-  };
+  return poll(async () => {
+    await refresh();
+    return undefined;
+  }, onError);
 }
 
 async function refresh(): Promise<void> {
