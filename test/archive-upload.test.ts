@@ -1,4 +1,4 @@
-/** Documents that are added and removed over HTTP, in a terminal meanwhile, and on the studio's library page in a real browser. */
+/** Documents are added and removed over HTTP, with concurrent commands in a terminal, and on the studio's library page in a real browser. */
 import {
   existsSync,
   mkdirSync,
@@ -88,7 +88,7 @@ async function found(words: string): Promise<string[]> {
   return data.map(({ name, page }) => `${name} ${page}`);
 }
 
-test('a document is added, read and found; the same bytes are one document, another one of its name is another file', async () => {
+test('an uploaded document is read and found; equal bytes are one document, and another file of the same name gets its own', async () => {
   const curlew = paper('A curlew has a long bill.', 'It probes the mud.');
   const { status, document } = await added('Curlews, ältere.pdf', curlew);
   expect([status, document.name]).toEqual([201, 'Curlews, ältere.pdf']);
@@ -138,7 +138,7 @@ test.each([
   expect(readdirSync(files)).toEqual(before);
 });
 
-test('more bytes than are taken are refused before they are sent', async () => {
+test('an upload that is too large is refused before its bytes are sent', async () => {
   const status = await new Promise<[number, string]>((resolve, reject) => {
     const asking = request(`${server.url}/v1/archive/documents?name=a.pdf`, {
       method: 'POST',
@@ -156,7 +156,7 @@ test('more bytes than are taken are refused before they are sent', async () => {
   expect(status).toEqual([413, expect.stringContaining('body_too_large')]);
 });
 
-test('of one that breaks off in the middle nothing is left', async () => {
+test('an interrupted upload leaves nothing', async () => {
   const before = readdirSync(files);
   const asking = request(`${server.url}/v1/archive/documents?name=broken.pdf`, {
     method: 'POST',
@@ -170,7 +170,7 @@ test('of one that breaks off in the middle nothing is left', async () => {
   expect(readdirSync(files)).toEqual(before);
 });
 
-test('a larger body than other requests may have is taken', async () => {
+test('an upload may be larger than the bodies of other requests', async () => {
   const { status, document } = await added('long.txt', 'A godwit, again and again. '.repeat(1_300_000));
   expect(status).toBe(201);
   expect(document.state).not.toBe('failed');
@@ -179,7 +179,7 @@ test('a larger body than other requests may have is taken', async () => {
 /** `heddle archive` with the archive that the server has. */
 const inTerminal = (...args: string[]) => heddle(['archive', ...args, '--archive', place]);
 
-test('commands work on the archive that a server has, side by side', async () => {
+test('commands use an archive while a server has it open', async () => {
   const folder = join(root, 'birds');
   mkdirSync(folder);
   writeFileSync(join(folder, 'oystercatcher.txt'), 'An oystercatcher opens mussels.');
@@ -198,7 +198,7 @@ test('commands work on the archive that a server has, side by side', async () =>
   }
 });
 
-test('a document that is removed is gone; its file is deleted if it was uploaded, and else not added again with its folder', async () => {
+test('a removed document is not found; its file is deleted if it was uploaded, and otherwise not added again with its folder', async () => {
   const { document } = await added('Dotterel.txt', 'A dotterel is tame.');
   await read(document.content);
   expect(await found('tame')).toEqual(['Dotterel.txt 1']);
@@ -251,7 +251,7 @@ test('a search without words is refused', async () => {
   }
 });
 
-test('what a server leaves that is killed stops nobody who borrows the archive from it', async () => {
+test('processes that borrow the archive of a server continue after the server is killed', async () => {
   const other = join(root, 'killed');
   const options = [join(root, 'model'), '--threads', '1', '--data', join(root, 'killed-data')];
   const killed = await serve([...options, '--archive', other], {}, ['archive', 'serve']);
@@ -268,7 +268,7 @@ test('what a server leaves that is killed stops nobody who borrows the archive f
   await borrowed.close();
 });
 
-test('where the disk is full, or the bytes end in an error, it is told and nothing is left', async () => {
+test('a full disk or a failed transfer is reported and leaves nothing', async () => {
   const archive = await Archive.open({ place: join(root, 'other'), create: true });
   try {
     async function* bytes(): AsyncGenerator<Uint8Array> {
@@ -288,7 +288,7 @@ test('where the disk is full, or the bytes end in an error, it is told and nothi
 });
 
 describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () => {
-  test('files are chosen or dropped, their progress is shown, and what is wrong with one is told beside it', async () => {
+  test('files can be chosen or dropped; each shows its progress and its error', async () => {
     const { page, complaints, close } = await visit(`${server.url}/#/library`);
     const adding = page.getByRole('list', { name: 'Documents that are added' });
     const line = (name: string) => adding.getByRole('listitem').filter({ hasText: name });

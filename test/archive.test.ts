@@ -1,6 +1,6 @@
 /**
- * Archives as a whole: documents are read once and found, what changes is read anew, what cannot be read says why, and what ends in the middle
- * is gone on with. On PGlite, and on a PostgreSQL of its own where one is installed.
+ * Archives as a whole: documents are read once and found, changed files are read again, unreadable ones are reported, and interrupted work is
+ * continued. On PGlite, and on a PostgreSQL server of the tests' own if one is installed.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -119,7 +119,7 @@ async function hitsOf(events: AsyncGenerator<AskEvent>): Promise<string[]> {
 
 const STORES = ['PGlite', ...(hasPostgres ? ['PostgreSQL'] : ['PostgreSQL (skipped: none is installed)'])];
 
-test('Ctrl-C ends the wait for an archive that another process uses, and a wrong path makes none', async () => {
+test('Ctrl-C ends the wait for an archive in use, and a wrong path creates no archive', async () => {
   const place = join(root, 'in-use');
   const file = join(root, 'heron.txt');
   writeFileSync(file, 'herons');
@@ -143,7 +143,7 @@ test('Ctrl-C ends the wait for an archive that another process uses, and a wrong
   expect(wrong.stderr).toMatch(/^heddle: there is no file or folder .*nope: nothing was added\n$/);
 });
 
-test('the command reads, says what it could not, searches and exports; killed in the middle, it goes on', async () => {
+test('the command reads, reports problems, searches and exports, and continues after it was killed', async () => {
   const folder = join(root, 'command');
   mkdirSync(folder);
   writeFileSync(join(folder, 'heron.pdf'), HERON);
@@ -229,7 +229,7 @@ describe.each(STORES)('on %s', (store) => {
     (await search(archive, words)).hits.map(({ name, page }) => `${name} ${page}`);
 
   test.runIf(there)(
-    'a content is read by the name of the copy that fits it, also of one that comes later',
+    'a content is read under the name of the copy that fits its format, also if that copy is added later',
     async () => {
       const text = '# Waders\n\nThe curlew probes the mud.';
       put('early.docx', text);
@@ -248,7 +248,7 @@ describe.each(STORES)('on %s', (store) => {
     },
   );
 
-  test.runIf(there)('documents of all kinds are read and found, each content once', async () => {
+  test.runIf(there)('documents of all formats are read and found, each content once', async () => {
     put('heron.pdf', HERON);
     mkdirSync(join(folder, 'again'));
     put('again/copy.pdf', HERON);
@@ -284,7 +284,7 @@ describe.each(STORES)('on %s', (store) => {
     expect((await archive.totals()).left).toBe(0);
   });
 
-  test.runIf(there)('what has changed is read anew, and what is gone is found no more', async () => {
+  test.runIf(there)('changed files are read again, and deleted ones are not found', async () => {
     put('a.txt', 'The first form mentions an aardvark.');
     put('b.txt', 'This one stays and mentions a badger.');
     await add();
@@ -304,7 +304,7 @@ describe.each(STORES)('on %s', (store) => {
     expect(await archive.database.query('SELECT * FROM archive_orphans')).toEqual([]);
   });
 
-  test.runIf(there)('what cannot be read says why, and the rest goes on', async () => {
+  test.runIf(there)('unreadable files are reported with the reason, and the others are read', async () => {
     put('empty.pdf', '');
     put('wrong.pdf', 'this is no PDF');
     put('noise.pdf', '%PDF-1.4 and then nothing that is one');
@@ -325,7 +325,7 @@ describe.each(STORES)('on %s', (store) => {
     expect((await archive.document(join(folder, 'good.pdf'))).counts).toEqual({ read: 2 });
   });
 
-  test.runIf(there)('a page that ends its process is one that failed; those around it are read', async () => {
+  test.runIf(there)('a page that crashes its process has failed; its neighbours are read', async () => {
     put(
       'many.pdf',
       pages(...Array.from({ length: 5 }, (_, i) => [`Page ${'ABCDE'[i]} has its own words here.`])),
@@ -360,7 +360,7 @@ describe.each(STORES)('on %s', (store) => {
     expect(await archive.database.query('SELECT record FROM archive_orphans')).toEqual([{ record }]);
   });
 
-  test.runIf(store === 'PGlite')('a full disk is told, and what was there before is there', async () => {
+  test.runIf(store === 'PGlite')('a full disk is reported, and earlier data is kept', async () => {
     put('before.txt', 'A text about an avocet.');
     await add();
     put('behind.txt', 'A text about a stilt.');
@@ -382,7 +382,7 @@ describe.each(STORES)('on %s', (store) => {
     expect(await found('stilt')).toEqual(['behind.txt 1']);
   });
 
-  test.runIf(there)('what failed is read again where that is asked for', async () => {
+  test.runIf(there)('failed pages are read again on request', async () => {
     put('later.txt', 'This is about a lapwing.');
     await archive.addRoot(folder);
     await scan(archive, folder);
@@ -398,7 +398,7 @@ describe.each(STORES)('on %s', (store) => {
     expect(await archive.document(content)).toMatchObject({ state: 'read', why: null });
   });
 
-  test.runIf(there)('two who add the same at once, and a file that vanishes while it is read', async () => {
+  test.runIf(there)('two processes add the same files, and a file is deleted while it is read', async () => {
     for (const bird of ['dunlin', 'godwit', 'knot']) put(`${bird}.txt`, `This text is about a ${bird}.`);
     put('gone.txt', 'This text is about a phalarope.\fAnd so is this page.');
     const both = await Promise.all([
@@ -416,7 +416,7 @@ describe.each(STORES)('on %s', (store) => {
     expect((await archive.totals()).left).toBe(0);
   });
 
-  test.runIf(there)('texts without spaces between their words are found by words', async () => {
+  test.runIf(there)('words are found in scripts without spaces', async () => {
     put('heron.md', '# 鳥\n\n浅水中，苍鹭捕食青蛙。');
     put('kite.txt', '浅い水辺でカエルを食べるアオサギがいる。');
     await add();
@@ -429,7 +429,7 @@ describe.each(STORES)('on %s', (store) => {
   });
 
   test.runIf(there)(
-    'a question in other words is answered by vectors, where some passages have none',
+    'a question in other words is answered from embeddings, although some passages have none',
     async () => {
       put(
         'coast.txt',
@@ -501,7 +501,7 @@ describe.each(STORES)('on %s', (store) => {
   );
 
   test.runIf(there)(
-    'what a model behind an endpoint cites is the page that has it, or is told to be none',
+    'citations of a model behind an endpoint name the right page, or are marked as invalid',
     async () => {
       put('ducks.pdf', pages(['The pochard dives for stonewort.'], ['A gadwall robs coots of their weed.']));
       put(
@@ -560,7 +560,7 @@ describe.each(STORES)('on %s', (store) => {
   );
 
   test.runIf(there)(
-    'without a named document the one with most of the hits is gone on from; named ones are given whole',
+    'without a named document, the state of the one with most hits is used; named documents are given whole',
     async () => {
       put('one.txt', 'The smew is a small duck.\fA smew dives.\fSmews winter here.');
       put('two.txt', 'A smew was seen once.');
@@ -606,7 +606,7 @@ describe.each(STORES)('on %s', (store) => {
   );
 
   test.runIf(there)(
-    'work that is stopped, or whose worker is gone, is gone on with; nothing is there twice',
+    'work that was stopped, or whose worker is gone, is continued, and nothing is stored twice',
     async () => {
       put(
         'long.pdf',
@@ -646,7 +646,7 @@ describe.each(STORES)('on %s', (store) => {
     },
   );
 
-  test.runIf(there)('what is done again, since its answer was lost, is there once', async () => {
+  test.runIf(there)('a transaction that is repeated after a lost answer is stored once', async () => {
     put('many.txt', Array.from({ length: 150 }, (_, i) => `Here stands the word z${i + 1}z.`).join('\f'));
     const { database } = archive;
     const once = database.transaction.bind(database);
@@ -668,7 +668,7 @@ describe.each(STORES)('on %s', (store) => {
     expect(await found('z149z')).toEqual(['many.txt 149']);
   });
 
-  test.runIf(there)('what was taken and is not held is free again when its time is over', async () => {
+  test.runIf(there)("a queue row is free again when its worker's heartbeat has expired", async () => {
     put('held.txt', 'A text that somebody reads.');
     put('lost.txt', 'A text whose reader never heard that it has it.');
     await archive.addRoot(folder);
@@ -686,7 +686,7 @@ describe.each(STORES)('on %s', (store) => {
   });
 
   test.runIf(there)(
-    'a model reads documents into states; without a template it answers nothing, and says so',
+    'a model reads documents into states; without a chat template it writes no answer, and says so',
     async () => {
       // It reads all that there is.
       await archive.database.query('TRUNCATE archive_files, archive_documents CASCADE');
@@ -727,7 +727,7 @@ describe.each(STORES)('on %s', (store) => {
   );
 });
 
-test('a server shows the archive, draws its pages, and answers from a state', async () => {
+test('a server lists the archive, renders its pages, and answers from a state', async () => {
   const place = join(root, 'by-command');
   const modelFolder = join(root, 'model-with-template');
   await writeTinyModel(modelFolder, { template: CHATML });

@@ -1,4 +1,4 @@
-/** Benchmarks on little: that they measure what they say, never how fast this machine is. */
+/** Benchmarks on small models: they measure what they claim. The speed of this machine is not tested. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { build, heddle } from './testing/heddle.js';
 
 beforeAll(() => build());
 
-test('a state stays as large as it is, and one that keeps every token grows', () => {
+test('a fixed state keeps its size, and a state of every token grows', () => {
   const script = fileURLToPath(new URL('../dist/bench/main.js', import.meta.url));
   const args = [script, 'stream', '--tokens', '2000', '--stretch', '400', '--threads', '1'];
   const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8' });
@@ -23,7 +23,7 @@ test('a state stays as large as it is, and one that keeps every token grows', ()
   expect(sizes[2]! / sizes[0]!).toBeGreaterThan(2);
 });
 
-test('bench ops tells the steps of a token, and that their times add up', async () => {
+test('bench ops prints the steps of a token, and their times add up', async () => {
   const { code, stdout, stderr } = await heddle([
     'bench',
     'ops',
@@ -43,7 +43,7 @@ test('bench ops tells the steps of a token, and that their times add up', async 
   expect(rows.find(([, label]) => label === 'recurrence')?.[2]).toBe('8');
 });
 
-test('bench ops says what is no model before it measures', async () => {
+test('bench ops refuses a folder without a model before it measures', async () => {
   const { code, stdout, stderr } = await heddle(['bench', 'ops', 'nosuch']);
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   expect(stderr).toMatch(/^heddle: nosuch is not a model: there is no such folder/);

@@ -42,7 +42,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test('what a page loads is below 400 kB, and has nothing of Node', async () => {
+test('a page loads less than 400 kB, and nothing of Node.js', async () => {
   const output = await bundleForBrowser(bundle);
   let bytes = 0;
   for (const file of output) {
@@ -163,7 +163,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     return { text, ids };
   }
 
-  test.each(['/isolated', '/'])('the tokens and the states of Node: %s', async (path) => {
+  test.each(['/isolated', '/'])('tokens and states equal those of Node.js: %s', async (path) => {
     const node = await expected();
     const page = await open(path);
     const found = await page.evaluate(async (prompt) => {
@@ -269,7 +269,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     });
   }
 
-  test('conversations by the chat template, and line by line, are those of Node', async () => {
+  test('conversations with a chat template, and line by line, equal those of Node.js', async () => {
     const tiny = await tinyChat();
     const SAID = ['Hello', 'And then?'];
     const SETTINGS = { maxTokens: 8, temperature: 0 };
@@ -332,7 +332,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(found).toEqual({ ...expected, none: undefined });
   });
 
-  test('what is wrong is told with the classes of errors that Node has, and nothing is lost', async () => {
+  test('errors have the classes that they have in Node.js, and nothing is lost', async () => {
     const page = await open();
     const found = await page.evaluate(async (prompt) => {
       const told = (attempt: Promise<unknown>): Promise<unknown> =>
@@ -386,7 +386,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(found.tokens).toBe(found.left);
   });
 
-  test('files that a person gives, in their folder', async () => {
+  test('files that a user selects, in their folder', async () => {
     const page = await open();
     await page.setContent('<input type="file" multiple>');
     await page.locator('input').setInputFiles(MODEL.map((name) => join(assets, name)));
@@ -421,7 +421,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
   const loaded = (): string[] =>
     requests.flatMap(({ path }) => (/safetensors|\/api\//.test(path) ? [path] : []));
 
-  test('of a repository, which is then there without a network', async () => {
+  test('a repository, which is then available offline', async () => {
     const page = await open();
     expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
     expect(loaded().length).toBeGreaterThan(0);
@@ -440,7 +440,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(kept).toBe(0);
   });
 
-  test('one that is damaged on the way is refused', async () => {
+  test('a download that was damaged on the way is refused', async () => {
     const page = await open();
     const stored = server.files.get('tokenizer.json')!.bytes;
     instead = (path, response) => {
@@ -456,7 +456,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
   });
 
-  test('goes on where a tab was closed in the middle', async () => {
+  test('a download continues after its tab was closed', async () => {
     const { bytes } = server.files.get('model.safetensors')!;
     const half = bytes.length >> 1;
     const asked: (string | undefined)[] = [];
@@ -491,7 +491,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(Number(/\d+/.exec(asked[1]!)![0])).toBeGreaterThan(half / 2);
   });
 
-  test('two tabs load a model once', async () => {
+  test('two tabs download a model once', async () => {
     const pages = [await open(), await open()];
     const found = await Promise.all(pages.map(fromHub));
     expect(found).toEqual([
@@ -501,7 +501,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(requests.filter(({ path }) => path.startsWith('/model.safetensors')).length).toBe(1);
   });
 
-  test('a browser without room says so, and keeps nothing of it', async () => {
+  test('a browser without space reports it, and keeps nothing', async () => {
     const page = await open();
     const devtools = await context!.newCDPSession(page);
     const origin = new URL(server.endpoint).origin;
@@ -518,7 +518,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(inMemory).toBe(model.parameters);
   });
 
-  test('training goes on after a stop, with the losses of Node, and Node opens what it downloads', async () => {
+  test('stopped training continues with the losses of Node.js, and Node.js opens the downloaded model', async () => {
     const text = readFileSync(fileURLToPath(new URL('../docs/library.md', import.meta.url)), 'utf8').slice(
       0,
       8000,
@@ -595,7 +595,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await opened.dispose();
   });
 
-  test('the demo, from any folder of a host that sends no headers: it writes, shows its inside, and opens offline', async () => {
+  test('the demo, in any folder of a host without headers, generates, inspects, and opens offline', async () => {
     const site = join(folder, 'site');
     await buildDemo(site);
     instead = (path, response) => {
@@ -673,7 +673,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(complaints).toEqual([]);
   });
 
-  test('memory that cannot grow is told, and what was there goes on', async () => {
+  test('memory that cannot grow is reported, and existing sessions continue', async () => {
     const page = await open();
     const found = await page.evaluate(async (prompt) => {
       // Memory grows until a message says that there is no more.

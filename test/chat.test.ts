@@ -1,4 +1,4 @@
-/** `heddle chat` and what can be said in it besides words. */
+/** `heddle chat` and its commands. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,7 +43,7 @@ async function chat(
   return { answers: stdout.split('\n').slice(0, -1), said };
 }
 
-test('/regenerate answers the last line otherwise, and /edit answers as if that had been said', async () => {
+test('/regenerate gives another answer to the last line, and /edit answers as if the new line had been said', async () => {
   const plain = await chat(['the cat', 'the dog']);
   expect(plain.answers).toHaveLength(2);
   const again = await chat(['the cat', '/regenerate', '/regenerate']);
@@ -55,7 +55,7 @@ test('/regenerate answers the last line otherwise, and /edit answers as if that 
   expect(edited.answers.slice(2)).toEqual(plain.answers);
 });
 
-test('/reset begins anew, and what is not known is told', async () => {
+test('/reset starts a new conversation, and unknown commands are reported', async () => {
   const plain = await chat(['the cat']);
   const { answers, said } = await chat(['the dog', '/reset', 'the cat', '/edit 2 no', '/what']);
   expect(answers[1]).toBe(plain.answers[0]);
@@ -68,7 +68,7 @@ test('/reset begins anew, and what is not known is told', async () => {
   expect(said).toContain('expected /edit <n> <text>, with n from 1 to 1');
 });
 
-test('a command that is not known, in whatever letters, is not said to the model', async () => {
+test('an unknown command, in any letters, is not sent to the model', async () => {
   const { answers, said } = await chat(['/regenerate', '/NOPE now', '/re-do', ' /nope', '/home/ann']);
   expect(said).toContain('there is no answer yet');
   expect(said).toContain('there is no command /NOPE');
@@ -77,7 +77,7 @@ test('a command that is not known, in whatever letters, is not said to the model
   expect(answers).toHaveLength(2);
 });
 
-test('a model is quantized while it is read', async () => {
+test('a model is quantized while it is loaded', async () => {
   for (const bits of ['int8', 'int8,S=32']) {
     const { answers } = await chat(['the cat'], ['--quantize', bits]);
     expect(answers).toHaveLength(1);

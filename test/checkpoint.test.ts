@@ -1,4 +1,4 @@
-/** Checkpoints as others made them, from the command line: what `heddle info` says, and what every command says of damage. */
+/** Checkpoints of other programs on the command line: the output of `heddle info`, and the errors of every command for damaged files. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ test('info: layers as a strip, sizes as they are stored, and the state of a sequ
   ]);
 });
 
-describe('one line says what is wrong:', () => {
+describe('an error of one line:', () => {
   async function expectRefusal(args: readonly string[], message: RegExp): Promise<void> {
     const { code, stdout, stderr } = await heddle(args);
     expect(stderr).toMatch(message);
@@ -52,7 +52,7 @@ describe('one line says what is wrong:', () => {
     expect(code).toBe(1);
   }
 
-  test('nothing there, a file, no tokenizer', async () => {
+  test('a missing folder, a file, no tokenizer', async () => {
     writeFileSync(at('file'), '');
     symlinkSync('loop.gguf', at('loop.gguf'));
     await expectRefusal(['info', at('loop.gguf')], /loop\.gguf is not a model/);
@@ -73,7 +73,7 @@ describe('one line says what is wrong:', () => {
     );
   });
 
-  test('a shard that is cut short or gone', async () => {
+  test('a truncated or missing shard', async () => {
     cpSync(SHARDED, at('model'), { recursive: true });
     const shard = at('model/model-00002-of-00004.safetensors');
     truncateSync(shard, 5000);
@@ -82,7 +82,7 @@ describe('one line says what is wrong:', () => {
     await expectRefusal(['info', at('model')], /model-00002-of-00004\.safetensors is missing/);
   });
 
-  test("a tokenizer that is another model's", async () => {
+  test('the tokenizer of another model', async () => {
     await makeBase(at('model'), 'llama');
     await tinyTokenizer.save(at('model'));
     writeFileSync(at('corpus.txt'), TINY_TEXT.repeat(40));
@@ -101,7 +101,7 @@ describe('one line says what is wrong:', () => {
     expect(readdirSync(here)).toEqual(['model']);
   });
 
-  test('also where a file has what a terminal would obey', async () => {
+  test('control characters of a file are escaped', async () => {
     cpSync(SHARDED, at('model'), { recursive: true });
     writeFileSync(at('model/config.json'), '{"model_type": "\\u001b[2J\\ngpt2"}');
     await expectRefusal(['info', at('model')], /model_type "\\u001b\[2J\\ngpt2"/);
@@ -110,7 +110,7 @@ describe('one line says what is wrong:', () => {
   });
 });
 
-test('work goes on when nobody reads its messages', async () => {
+test('work continues when its messages are not read', async () => {
   const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
   const child = spawn(process.execPath, [main, 'export', SHARDED, at('out')], { stdio: 'pipe' });
   child.stderr.destroy();
@@ -119,7 +119,7 @@ test('work goes on when nobody reads its messages', async () => {
   expect(readdirSync(at('out'))).toContain('model.safetensors');
 });
 
-test('what Ctrl-C interrupts is not left half-written', async () => {
+test('work that Ctrl-C interrupts leaves no partial output', async () => {
   const module = (path: string): string => JSON.stringify(new URL(`../dist/${path}`, import.meta.url).href);
   const script = `
     import { writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** The `heddle` command itself: its help, its version, and what it says to a wrong call. */
+/** The `heddle` command itself: its help, its version, and its errors for wrong calls. */
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +32,7 @@ test('every command has a module that configures it', () => {
   expect(modules.sort()).toEqual(COMMANDS.map((name) => `${name}.ts`).sort());
 });
 
-test('help goes as deep as commands do', async () => {
+test('help covers commands of commands', async () => {
   const [help, option] = await Promise.all([
     heddle(['help', 'archive', 'search']),
     heddle(['archive', 'search', '--help']),
@@ -46,7 +46,7 @@ test('help goes as deep as commands do', async () => {
   }
 });
 
-test.each(COMMANDS)('help %s and %s --help tell its arguments and options', async (name) => {
+test.each(COMMANDS)('help %s lists arguments and options', async (name) => {
   const [help, option] = await Promise.all([heddle(['help', name]), heddle([name, '--help'])]);
   expect({ code: help.code, stderr: help.stderr }).toEqual({ code: 0, stderr: '' });
   expect(option).toEqual(help);
@@ -55,7 +55,7 @@ test.each(COMMANDS)('help %s and %s --help tell its arguments and options', asyn
   expect(help.stdout).toMatch(['devices', 'evidence'].includes(name) ? /Options:/ : /Arguments:|Commands:/);
 });
 
-test('the version, without loading what it does not need', async () => {
+test('the version is printed without loading other modules', async () => {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -72,14 +72,14 @@ test('the version, without loading what it does not need', async () => {
   ]);
 });
 
-test('devices are listed, and what drivers say of themselves is not', async () => {
+test('devices are listed without the messages of drivers', async () => {
   const { code, stdout, stderr } = await heddle(['devices', '--json']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const names = (JSON.parse(stdout) as { name: string }[]).map(({ name }) => name);
   expect(names).toEqual(['cpu', 'wasm', 'webgpu', 'cuda']);
 });
 
-test('a wrong call is told in the same voice as everything else', async () => {
+test('a wrong call is refused in the same form as other errors', async () => {
   const unknown = await heddle(['chta']);
   expect(unknown.code).toBe(1);
   expect(unknown.stderr).toBe(
@@ -115,7 +115,7 @@ test('a wrong call is told in the same voice as everything else', async () => {
 });
 
 // Linux has a file that is always full.
-test.runIf(existsSync('/dev/full'))('a full disk is named where a result cannot be printed', () => {
+test.runIf(existsSync('/dev/full'))('a full disk under standard output is reported', () => {
   const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
   const full = openSync('/dev/full', 'w');
   const run = (stdio: ('ignore' | 'pipe' | number)[], ...args: string[]) =>

@@ -1,4 +1,4 @@
-/** What the documents say to type exists: commands with their arguments, options and values, npm's scripts, files, variables. */
+/** Whatever the documents tell users to type exists: commands with their arguments, options and values, npm scripts, files, variables. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -106,7 +106,7 @@ describe('heddle', () => {
     }
   });
 
-  test('the calls have commands, arguments, options and values that exist', () => {
+  test('all calls have existing commands, arguments, options and values', () => {
     const flaws = calls.flatMap(({ path, line, words, inSentence }) => {
       const [name = 'help', ...rest] = words;
       if (name === 'help' || name.startsWith('-')) return [];
@@ -118,7 +118,7 @@ describe('heddle', () => {
   });
 });
 
-test('the calls of the benchmark have commands, options and values that exist', () => {
+test('all calls of the benchmark have existing commands, options and values', () => {
   const calls = callsOf(BENCH);
   expect(calls.length).toBeGreaterThan(20);
   const flaws = calls.flatMap(({ path, line, words }) => {
@@ -128,7 +128,7 @@ test('the calls of the benchmark have commands, options and values that exist', 
   expect(flaws).toEqual([]);
 });
 
-test('programs that are called by their path are there, with the options of the call in them', () => {
+test('programs that are called by their path exist, with the options of the call', () => {
   const calls = callsOf(/^node (\S+\/\S+\.mjs.*)$/);
   expect(calls.length).toBeGreaterThan(5);
   for (const { path, line, words } of calls) {
@@ -145,7 +145,7 @@ function hasOption(source: string, option: string): boolean {
   return new RegExp(`\\b${option.slice(2)}: \\{ type:|'${option}'`).test(source);
 }
 
-test('an option that is named by itself is one of some command, with that value', () => {
+test('an option that is mentioned alone belongs to some command, with that value', () => {
   const scripts = readdirSync(join(root, 'bench/archive'))
     .map((name) => readFileSync(join(root, 'bench/archive', name), 'utf8'))
     .join('\n');
@@ -164,7 +164,7 @@ test('an option that is named by itself is one of some command, with that value'
   expect(flaws).toEqual([]);
 });
 
-test("npm's scripts that are named exist", () => {
+test('all npm scripts that are mentioned exist', () => {
   const { scripts } = JSON.parse(readDocument('package.json')) as { scripts: Record<string, string> };
   const calls = callsOf(/^npm ((?:start|test|run)\b.*)$/);
   expect(calls.length).toBeGreaterThan(20);
@@ -174,7 +174,7 @@ test("npm's scripts that are named exist", () => {
   }
 });
 
-test('files of the repository that are named exist', () => {
+test('all files of the repository that are mentioned exist', () => {
   const missing = PRESENT.flatMap((path) =>
     inlineCode(readDocument(path))
       .filter((code) =>
@@ -186,7 +186,7 @@ test('files of the repository that are named exist', () => {
   expect(missing).toEqual([]);
 });
 
-test('variables of the environment that are named are read', () => {
+test('all environment variables that are mentioned are read', () => {
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
     .map((name) => readFileSync(join(root, 'src', name), 'utf8'))

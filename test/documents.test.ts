@@ -1,4 +1,4 @@
-/** The documents are true: their links lead somewhere, and their programs compile and run. */
+/** The documents are correct: their links have targets, and their programs compile and run. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ function anchors(text: string): string[] {
   );
 }
 
-test.each(DOCUMENTS)('the links of %s lead somewhere', (path) => {
+test.each(DOCUMENTS)('the links of %s have targets', (path) => {
   for (const [, target] of readDocument(path).matchAll(/\]\(([^)\s]+)\)/g)) {
     if (/^https?:/.test(target!)) continue;
     const [file, anchor] = target!.split('#');
@@ -76,7 +76,7 @@ test('the snippets for a browser compile, without the types of Node.js', () => {
   compile(files, ['--noEmit', '--types', '', '--lib', 'es2023,dom,dom.iterable,dom.asynciterable']);
 });
 
-test('what the package declares needs no types of a page in Node.js', () => {
+test("the package's declarations need no types of web pages in Node.js", () => {
   const { exports } = JSON.parse(readDocument('package.json')) as { exports: Record<string, unknown> };
   const entries = Object.keys(exports).filter((name) => /^\.(\/\w+)?$/.test(name) && name !== './browser');
   expect(entries.length).toBeGreaterThan(4);
@@ -94,7 +94,7 @@ describe('programs', () => {
       .map(({ text }, i) => ({ name: `${path.replaceAll(/\W/g, '-')}-${i}`, text })),
   );
 
-  test('compile, with all that TypeScript can check', () => {
+  test("compile with TypeScript's strictest checks", () => {
     for (const { name, text } of programs) writeFileSync(join(project, `${name}.ts`), text);
     compile(
       programs.map(({ name }) => `${name}.ts`),

@@ -1,4 +1,4 @@
-/** `heddle explain`: its summary, its JSON, and the page, which is opened in a browser where there is one. */
+/** `heddle explain`: its summary, its JSON, and its page, which is opened in a browser if there is one. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-test('the JSON is a trace of the text and what the model adds', () => {
+test('the JSON is a trace of the text and its continuation', () => {
   const read = tinyTokenizer.encode(TEXT).length;
   expect(trace.tokens).toHaveLength(read + 3);
   expect(trace.attributions.map(({ position }) => position)).toEqual([read, read + 1, read + 2]);
@@ -49,7 +49,7 @@ test('the JSON is a trace of the text and what the model adds', () => {
   expect(trace.layers[0]!.mixers[0]!.weights!.dims).toEqual([20, read + 3, read + 3]);
 });
 
-test('a checkpoint without a tokenizer is asked in ids, and its short convolutions are shown', async () => {
+test('a checkpoint without a tokenizer takes ids, and its short convolutions are shown', async () => {
   const lfm2 = fileURLToPath(new URL('fixtures/hf/lfm2', import.meta.url));
   const { code, stdout, stderr } = await heddle([
     'explain',
@@ -67,7 +67,7 @@ test('a checkpoint without a tokenizer is asked in ids, and its short convolutio
   expect(layers[0]!.mixers[0]!.weights!.dims.slice(1)).toEqual([4, 4]);
 });
 
-test('the summary says it in words', async () => {
+test('the summary has the same contents as text', async () => {
   const { stdout, stderr } = await explain('--text', TEXT, '--write', '3', '--layers', '0,5');
   expect(stdout).toMatch(/a<b>&c, M-\*W-S: reads \d+ tokens, \d+\.\d\d nats of surprise each, adds 3/);
   expect(stdout).toMatch(/layer 0 +Mamba-2 +20 +until 1\/e is left/);
@@ -79,19 +79,19 @@ test('the summary says it in words', async () => {
   expect(stderr).toContain('--out page.html');
 });
 
-test('one token, nothing added', async () => {
+test('one token without a continuation', async () => {
   const { stdout } = await explain('--text', 't', '--write', '0');
   expect(stdout).toContain('reads 1 token\n');
   expect(stdout).not.toContain('Where its words come from');
 });
 
-test('of a quantized model all but where its words come from', async () => {
+test('a quantized model has all tables but the attribution', async () => {
   const { stdout, stderr } = await explain('--text', TEXT, '--quantize', 'int8');
   expect(stdout).toContain('Mamba-2');
   expect(stderr).toContain('which quantized weights do not have');
 });
 
-test('an empty text, and a layer that there is not, are refused with words', async () => {
+test('an empty text and a missing layer are refused', async () => {
   const empty = await heddle(['explain', model, '--text', '']);
   expect([empty.code, empty.stderr]).toEqual([
     1,
@@ -101,7 +101,7 @@ test('an empty text, and a layer that there is not, are refused with words', asy
   expect([layer.code, layer.stderr]).toEqual([1, 'heddle: there is no layer 9: expected 0 to 5\n']);
 });
 
-test('the page is one file that names no other', () => {
+test('the page is one file without references to others', () => {
   const html = readFileSync(page, 'utf8');
   expect(html).toContain('<title>a&lt;b>&amp;c, looked into</title>');
   expect(html.match(/<script/g)).toHaveLength(2);
@@ -148,7 +148,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(Number(shown)).toBe(Number(value.toPrecision(3)));
   }
 
-  test('by keyboard: another layer, another head, another token; what it reads is what the trace says', () =>
+  test('the keyboard selects layers, heads and tokens, with the values of the trace', () =>
     opened({}, async (tab) => {
       await tab.getByRole('button', { name: /^M\s*0\s*: Mamba-2$/ }).press('Enter');
       await tab.getByRole('radio', { name: '0', exact: true }).press('ArrowRight');
@@ -159,7 +159,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await expectReading(tab, 1, trace.tokens.length - 2);
     }));
 
-  test('heads beyond those that fit beside each other', () =>
+  test('more heads than fit side by side', () =>
     opened({}, async (tab) => {
       await tab.getByRole('button', { name: /^M\s*0\s*: Mamba-2$/ }).press('Enter');
       await tab.getByLabel('heads').selectOption('16 to 19');
@@ -167,7 +167,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await expectReading(tab, 16, trace.tokens.length - 1);
     }));
 
-  test('the words that were added can be chosen', () =>
+  test('generated tokens can be selected', () =>
     opened({}, async (tab) => {
       const words = tab.getByRole('group', { name: 'Tokens whose sources are known' }).getByRole('button');
       expect(await words.count()).toBe(3);

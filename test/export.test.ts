@@ -1,4 +1,4 @@
-/** `heddle export` as a whole: what comes out runs without Heddle, is complete, and never stands in place of something else. */
+/** `heddle export` as a whole: the output runs without Heddle, is complete, and never overwrites other files. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,7 +63,7 @@ function expectRefusal({ code, stdout, stderr }: Outcome, message: RegExp): void
 }
 
 describe('onnx', () => {
-  test('the example has 30 lines, and of modules only those of Node and ONNX Runtime', () => {
+  test('the example has 30 lines, and imports only Node.js and ONNX Runtime', () => {
     const source = readFileSync(EXAMPLE, 'utf8');
     expect(source.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
     const modules = [...source.matchAll(/(?:from|import|require)\b[^'"\n]*['"]([^'"]+)['"]/g)].map(
@@ -87,7 +87,7 @@ describe('onnx', () => {
     },
   );
 
-  test('a model with selective attention goes on as it does here, from halves too', async () => {
+  test('a model with selective attention continues as in Heddle, also in float16', async () => {
     const { folder, prompt, greedy } = await ours({ pattern: 'M-M-S-', ropeTheta: 10_000 });
     expect(new Set(greedy).size).toBeGreaterThan(1);
     expect((await heddle(['export', folder, out, '--to', 'onnx'])).code).toBe(0);
@@ -100,7 +100,7 @@ describe('onnx', () => {
 });
 
 describe('hf', () => {
-  test('a model of ours becomes a whole checkpoint of a family, the same bytes each time', async () => {
+  test('a Heddle model becomes a complete checkpoint of a family, with the same bytes each time', async () => {
     const { folder } = await ours({ pattern: 'M-*-', ropeTheta: 10_000, bosTokenId: 1 });
     const before = filesIn(folder);
     const { code, stderr } = await heddle(['export', folder, out, '--to', 'hf']);
@@ -125,7 +125,7 @@ describe('hf', () => {
     expect(filesIn(again)).toEqual(filesIn(out));
   });
 
-  test('without attention it says that there is no cache, where transformers looks for it', async () => {
+  test('a model without attention disables the cache in the key that transformers reads', async () => {
     const { folder } = await ours({ pattern: 'M-M-' });
     expect((await heddle(['export', folder, out, '--to', 'hf'])).stderr).toMatch(/note: .* keeps no cache/);
     for (const name of ['config.json', 'generation_config.json']) {
@@ -133,7 +133,7 @@ describe('hf', () => {
     }
   });
 
-  test('what else belongs to a checkpoint comes along as it is, and nothing more', async () => {
+  test('the other files of a checkpoint are copied unchanged, and nothing else', async () => {
     const { folder } = await ours({ pattern: 'M-*-' });
     const texts = {
       'chat_template.jinja': '{{ messages }}',
@@ -153,7 +153,7 @@ describe('hf', () => {
 });
 
 describe('refuses', () => {
-  test('a pattern that no family has, and names what would do', async () => {
+  test('a pattern that no family has, and lists the possible ones', async () => {
     const { folder } = await ours({ pattern: 'M-S-' });
     expectRefusal(
       await heddle(['export', folder, out, '--to', 'hf']),
@@ -162,7 +162,7 @@ describe('refuses', () => {
     expect(readdirSync(here)).toEqual(['ours']);
   });
 
-  test('to write over what is not its own, or over what it reads', async () => {
+  test('to overwrite files of others, or its own input', async () => {
     const { folder } = await ours({ pattern: 'M-*-' });
     mkdirSync(out);
     writeFileSync(join(out, 'thesis.txt'), 'years of work');

@@ -1,4 +1,4 @@
-/** `heddle train --from` as a whole: a model trained further, whole and by adapters, and everything that takes an adapter. */
+/** `heddle train --from` as a whole: full fine-tuning, adapters, and all commands that take an adapter. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -58,7 +58,7 @@ function generate(...args: string[]): Promise<Outcome> {
   return heddle(['generate', ...args, ...how]);
 }
 
-test('adapters: trained, evaluated, generated with, resumed and merged', async () => {
+test('adapters are trained, evaluated, used, resumed and merged', async () => {
   const how = ['--from', base, '--lora', '8', '--learning-rate', '0.02'];
   const before = readFileSync(join(base, 'model.safetensors'));
   const { code, stderr } = await train('lora', ...how);
@@ -107,7 +107,7 @@ test('adapters: trained, evaluated, generated with, resumed and merged', async (
   expect(again.stderr).toMatch(/^heddle: .*merged is there already/);
 });
 
-test('whole: a model like the one before, which knows the new text', async () => {
+test("full fine-tuning keeps the model's form and learns the new text", async () => {
   const { code, stderr } = await train('whole', '--from', base, '--learning-rate', '0.005');
   expect(code, stderr).toBe(0);
   const checkpoint = join(at('whole'), 'checkpoint');

@@ -1,4 +1,4 @@
-/** `heddle generate`, and what a model's folder and its length have to say to it. */
+/** `heddle generate`, and the settings in a model's folder that affect it. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ describe('generation_config.json', () => {
   const file = join(root, 'growing', 'generation_config.json');
   afterAll(() => rmSync(file));
 
-  test('says how to sample, where the person does not', async () => {
+  test('gives the sampling parameters that have no option', async () => {
     const likeliest = await generate('growing', '--temperature', '0', '--seed', '1');
     const warm = await generate('growing', '--temperature', '1.5', '--seed', '1');
     writeFileSync(file, '{"do_sample": false}');
@@ -41,7 +41,7 @@ describe('generation_config.json', () => {
     expect(warm.stdout).not.toBe(likeliest.stdout);
   });
 
-  test('says at which tokens a text ends', async () => {
+  test('gives the tokens that end a text', async () => {
     const ids = Array.from({ length: tinyTokenizer.vocabSize }, (_, i) => i);
     writeFileSync(file, JSON.stringify({ eos_token_id: ids }));
     const { stdout, code, stderr } = await generate('growing', '--seed', '1');
@@ -50,7 +50,7 @@ describe('generation_config.json', () => {
   });
 });
 
-test('a text that is longer than the model was made for is told, where its memory grows', async () => {
+test("a text beyond the model's context is reported if its memory grows", async () => {
   const beyond = 'longer than the 8 tokens that the model was made for';
   expect((await generate('growing', '--seed', '1')).stderr).toContain(beyond);
   expect((await generate('growing', '--seed', '1', '--max-tokens', '1')).stderr).not.toContain(beyond);
@@ -63,7 +63,7 @@ test.each(['0', '-1', '1.5', 'many'])('%s threads are refused', async (threads) 
   expect(stderr).toContain('expected a whole number, 1 or more');
 });
 
-test('--device says what computes', async ({ skip }) => {
+test('--device selects what computes', async ({ skip }) => {
   const cpu = await generate('growing', '--temperature', '0');
   const webgpu = await generate('growing', '--temperature', '0', '--device', 'webgpu');
   if (webgpu.stderr.includes('this machine has no WebGPU adapter')) {

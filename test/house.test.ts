@@ -1,4 +1,4 @@
-/** The house: a room imports only from the rooms below it, and no files need each other's values in a circle. */
+/** The structure of the code: a room imports only from the rooms below it, and no files import values in a cycle. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,19 +76,19 @@ function roomOf(path: string): string | undefined {
   return path.includes('/') ? path.slice(0, path.indexOf('/')) : undefined;
 }
 
-test('the page on architecture draws these rows', () => {
+test('the page on architecture shows these rows', () => {
   const page = readFileSync(join(root, '../docs/architecture.md'), 'utf8');
   const drawn = /```\n(.*?)```/s.exec(page)![1]!.trim().split('\n');
   expect(drawn.map((line) => line.slice(0, 30).trim().split(/ +/))).toEqual(ROWS);
 });
 
-test('the house is seen whole', () => {
+test('the check sees all rooms', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(1000);
   expect(imports.find(({ from, to }) => from === 'nn/mixer.ts' && to === 'engine/index.ts')).toBeDefined();
 });
 
-test('every room has its place', () => {
+test('every room is in a row', () => {
   const rooms = [...new Set(files.flatMap((path) => roomOf(path) ?? []))];
   expect(rooms.filter((room) => !ROWS.flat().includes(room))).toEqual([]);
   const beside = files.filter((path) => roomOf(path) === undefined && path !== 'index.ts');
@@ -104,7 +104,7 @@ test('a room imports only from rows below it', () => {
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
 
-test('what all rooms use uses none of them', () => {
+test('modules that all rooms use import none of them', () => {
   const wrong = imports.filter(
     ({ from, to }) =>
       EVERYWHERE.includes(from) &&
@@ -114,7 +114,7 @@ test('what all rooms use uses none of them', () => {
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
 
-test('nothing outside the engine knows an executor', () => {
+test('nothing outside the engine imports an executor', () => {
   const isExecutor = (path: string): boolean => /^engine\/(onnxruntime|wasm|xla)\//.test(path);
   const wrong = imports.filter(
     ({ from, to }) =>
@@ -124,7 +124,7 @@ test('nothing outside the engine knows an executor', () => {
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
 
-test('what runs in Node.js imports only packages that are installed with it, or that it names as optional', () => {
+test('code for Node.js imports only dependencies and optional packages that it declares', () => {
   const { dependencies, peerDependencies } = JSON.parse(
     readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8'),
   ) as Record<'dependencies' | 'peerDependencies', Record<string, string>>;
@@ -140,7 +140,7 @@ test('what runs in Node.js imports only packages that are installed with it, or 
   expect(missing).toEqual([]);
 });
 
-test('no files need values of each other in a circle', () => {
+test('no files import values in a cycle', () => {
   const needs = new Map<string, string[]>();
   for (const { from, to, isType } of imports) {
     if (!isType && files.includes(to)) needs.set(from, [...(needs.get(from) ?? []), to]);

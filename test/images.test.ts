@@ -1,4 +1,4 @@
-/** Images from the command line: a folder by class becomes a model that tells them apart; what cannot be read is told. */
+/** Images on the command line: a folder of classes becomes a classifier; unreadable files are reported. */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,7 +56,7 @@ const train = (folder: string, out: string, ...args: string[]) =>
     ...args,
   ]);
 
-test('two kinds of shapes are learned, and told apart', async () => {
+test('two classes of shapes are learned and classified', async () => {
   writeFileSync(at('shapes', 'README.md'), 'What there is.');
   writeFileSync(at('shapes', 'disc', 'torn.png'), 'this was an image');
   mkdirSync(at('shapes', 'nothing'));
@@ -169,7 +169,7 @@ test.each<[string, (name: string) => string, string[], RegExp]>([
   expect(existsSync(at('none'))).toBe(false);
 });
 
-test('images of other sizes are stretched and varied where that is asked for', async () => {
+test('images of other sizes are stretched and augmented on request', async () => {
   const mixed = folder('mixed', () => {
     draw('disc', at('mixed', 'disc', 'odd.png'), 15);
     mkdirSync(at('mixed', 'ring'));

@@ -30,7 +30,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 
-test('the tarball is small, and holds what is needed alone', () => {
+test('the tarball is small, and contains only what is needed', () => {
   expect(statSync(tarball).size).toBeLessThan(17.8e6);
   const files = execFileSync('tar', ['tzf', tarball], { encoding: 'utf8' }).trim().split('\n');
   for (const needed of [
@@ -86,7 +86,7 @@ describe.each([
     expect(written).toMatch(/^.{40,}\n1\d{6} bytes of memory, however long the text gets\n$/s);
   });
 
-  test('the command works, and its hints name it as it was called', () => {
+  test('the command works, and its hints use the name that it was called by', () => {
     expect(run('npx', ['heddle', '--version'], project)).toMatch(/^\d+\.\d+\.\d+\n$/);
     expect(run('npx', ['heddle', 'info', 'sotu-hybrid'], project)).toMatch(/^sotu-hybrid: heddle, 7\.61M/);
     expect(() => run('npx', ['heddle', 'info', 'nowhere'], project)).toThrow(

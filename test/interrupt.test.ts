@@ -1,4 +1,4 @@
-/** A second Ctrl-C ends a process also while a native call runs in one of its threads. */
+/** Ctrl-C and other signals that end a process; a second Ctrl-C ends it also while a native call runs in one of its threads. */
 import { spawn } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { beforeAll, expect, test } from 'vitest';
@@ -29,7 +29,7 @@ test('the second Ctrl-C ends work that cannot be stopped', async () => {
   expect(said).toBe('ready\nsaving\nexit listener\n');
 });
 
-test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s lets work save what it has', async (signal) => {
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('after %s work saves its result', async (signal) => {
   const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
   const script = `
     import { abortedByPerson } from ${JSON.stringify(module)};

@@ -1,6 +1,6 @@
 /**
- * Every letter of a pattern, and every way of joining layers, does all that a model does: it trains, writes token by token what it reads as a whole on each
- * device, comes back from a saved snapshot, is quantized, and shows its inside.
+ * Every letter of a pattern, and every way of joining layers, supports all that a model does: training, generation that equals reading on each
+ * device, saved snapshots, quantization, and inspection.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,14 +60,14 @@ describe.each(cases)('%s, %s first, %j', (pattern, name, change) => {
   const model = hybridModel(tinyConfig({ pattern, hiddenSize: 32, mambaHeadDim: 16, ...change }));
   const here = mkdtempSync(join(folder, 'case-'));
 
-  test('learns a tiny text', async () => {
+  test('learns a short text', async () => {
     const run = join(here, 'run');
     await train(tinyInput(run, { model, settings: { steps: 24, evaluateEvery: 24, saveEvery: 24 } }));
     const [before, after] = metrics(run).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
     expect(after!.loss).toBeLessThan(before!.loss - 1);
   });
 
-  test('writes what it reads, on both devices', async () => {
+  test('generates as it reads, on both devices', async () => {
     const weights = tinyWeights(model);
     const runs = await Promise.all([cpu, wasm].map((device) => reader(device, model, weights)));
     const [whole, ...others] = [
@@ -80,7 +80,7 @@ describe.each(cases)('%s, %s first, %j', (pattern, name, change) => {
     for (const run of runs) await run.dispose();
   });
 
-  test('comes back from a snapshot that was saved', async () => {
+  test('is restored from a saved snapshot', async () => {
     const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
     const session = language.session();
     await session.read(ids);
@@ -113,7 +113,7 @@ describe.each(cases)('%s, %s first, %j', (pattern, name, change) => {
     for (const run of runs) await run.dispose();
   });
 
-  test('shows its inside', async () => {
+  test('can be inspected', async () => {
     const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
     const trace = await language.trace(ids);
     const mixer = trace.layers[0]!.mixers[0]!;

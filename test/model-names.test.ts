@@ -1,4 +1,4 @@
-/** Models by what a person calls them: the shipped one by its name, and trained ones by their runs. */
+/** How models are named: the shipped one by its name, and trained ones by their runs. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,13 +22,13 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 
-test('the shipped model, from a folder that knows nothing of it', async () => {
+test('the shipped model is found from any folder', async () => {
   const { code, stdout, stderr } = await heddle(['info', 'sotu-hybrid'], undefined, here);
   expect(code, stderr).toBe(0);
   expect(stdout).toMatch(/^sotu-hybrid: heddle, 7\.61M parameters/);
 });
 
-test('runs are models, named after the run or as the person says', async () => {
+test("runs are models, with the run's name or a given one", async () => {
   const served = await serve([at('runs', 'a'), `mine=${at('runs', 'b')}`, '--data', at('data')]);
   try {
     const { data } = (await (await fetch(`${served.url}/v1/models`)).json()) as { data: { id: string }[] };
@@ -38,13 +38,13 @@ test('runs are models, named after the run or as the person says', async () => {
   }
 });
 
-test('two models of one name are refused, with what to write', async () => {
+test('two models of one name are refused, with a hint', async () => {
   await expect(serve([at('runs', 'a'), at('runs', 'a', 'checkpoint'), '--data', at('data')])).rejects.toThrow(
     /two models are named a: .* Name one as in other=/,
   );
 });
 
-test('a quantized run lies beside the run', async () => {
+test('a quantized run is written beside the run', async () => {
   mkdirSync(at('elsewhere'));
   const { code, stderr } = await heddle(['quantize', at('runs', 'a')], undefined, at('elsewhere'));
   expect(code, stderr).toBe(0);

@@ -1,4 +1,4 @@
-/** Models inside other programs: the examples of the documents, as they stand; and pages of other origins. */
+/** Models inside other programs: the unchanged examples of the documents, and pages of other origins. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -96,7 +96,7 @@ describe('the examples', () => {
   });
 });
 
-test('models that cannot be loaded are told of, by `ready` and to whoever asks', async () => {
+test('models that cannot be loaded are reported by `ready` and in every answer', async () => {
   const { createApp } = (await import(pathToFileURL(join(project, 'dist/server/index.js')).href)) as {
     createApp: (model: string, options: object) => HeddleApp;
   };
@@ -120,7 +120,7 @@ describe('pages of other origins', () => {
     });
   const allowed = (answer: Response): string | null => answer.headers.get('access-control-allow-origin');
 
-  test('ask where they are named, and are told what is wrong', async () => {
+  test('may send requests if they are allowed, and see errors', async () => {
     const server = await serve([
       model,
       '--data',
@@ -151,7 +151,7 @@ describe('pages of other origins', () => {
     await server.stop();
   });
 
-  test('do not where they are not', async () => {
+  test('may not send requests otherwise', async () => {
     const server = await serve([model, '--data', join(root, 'data-none')]);
     expect(allowed(await preflight(server.url, origin))).toBeNull();
     await server.stop();

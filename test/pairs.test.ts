@@ -1,4 +1,4 @@
-/** Pairs of texts from the command line: targets are learned from sources alone; what is no pair is told with its line. */
+/** Pairs of texts on the command line: targets are learned from their sources; lines that are no pairs are refused with their number. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,7 +39,7 @@ const train = (path: string, out: string, ...args: string[]) =>
     ...args,
   ]);
 
-test('targets are learned from sources, and end', async () => {
+test('targets are learned from sources, and generation ends after them', async () => {
   const pairs = file('pairs.tsv', `${PAIRS.join('\r\n')}\n\n`);
   const { code, stderr } = await train(pairs, 'run', '--steps', '120', '--validation', '0.1');
   expect(stderr).toMatch(/pairs\.tsv: 22 pairs to learn from, 2 held out; the longest has \d+ tokens/);
@@ -94,7 +94,7 @@ test('targets are learned from sources, and end', async () => {
   }
 });
 
-test('a model that goes on with other data is asked as it learned last', async () => {
+test('a model that was trained further is prompted in the form of its last data', async () => {
   const pairs = file('other.tsv', PAIRS.join('\n'));
   const words = file(
     'words.txt',
@@ -151,7 +151,7 @@ test('a model that goes on with other data is asked as it learned last', async (
   expect(await continued('merged')).toMatch(/^the car is red\t/);
 });
 
-test('a line of names, and pairs that are held out and learned too, are told', async () => {
+test('a header line, and held-out pairs that are also trained on, are reported', async () => {
   const names = file('names.tsv', `Source\tTarget\n${PAIRS.join('\n')}\n`);
   const first = await train(names, 'names', '--steps', '1');
   expect(first.stderr).toMatch(
@@ -173,7 +173,7 @@ test('a line of names, and pairs that are held out and learned too, are told', a
   expect(second.stderr).not.toMatch(/names of columns/);
 });
 
-test('an encoder reads sources, and texts are written about images', async () => {
+test('an encoder reads sources, and texts are generated about images', async () => {
   const pairs = file('encoded.tsv', PAIRS.join('\n'));
   const texts = await train(pairs, 'encoded', '--steps', '2', '--design', 'encoder-decoder');
   expect(texts.stderr).toMatch(/model {7}\(\*X-\)x3/);
@@ -221,7 +221,7 @@ test.each([
   ['0.png\ta\n0.png', /line 2 has no tab: expected a source, a tab and a target, or a prompt between them/],
   ['0.png\ta', /has 1 pair: expected two/],
   ['x.wav\ta\ny.wav\tb', /line 1: .*x\.wav cannot be read/],
-])('%j as texts of files is refused, and writes nothing', async (text, message) => {
+])('%j as pairs of files and texts is refused, and writes nothing', async (text, message) => {
   writeFileSync(
     join(here, '0.png'),
     encode({ width: 4, height: 4, data: new Uint8Array(16), channels: 1, depth: 8 }),

@@ -1,4 +1,4 @@
-/** What the built command leaves outside of its own folders: ONNX Runtime's telemetry would write there, and send it. */
+/** The built command writes nothing outside of its own folders: ONNX Runtime's telemetry would write there, and send it. */
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ test('training sends nothing to the maker of ONNX Runtime', () => {
   expect(traces()).toEqual([]);
 });
 
-test('nor does a server, whose models are in a thread of their own', async () => {
+test('nor does a server, whose models run in another thread', async () => {
   await writeTinyModel(join(here, 'tiny'));
   const server = await serve([join(here, 'tiny'), '--data', join(here, 'data'), '--device', 'cpu'], bare());
   try {

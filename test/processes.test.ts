@@ -1,4 +1,4 @@
-/** Processes that train as one: how they meet, and how a plugin in each reaches the others. */
+/** Processes that train one model: how they find each other, and how their plugins communicate. */
 import { spawn } from 'node:child_process';
 import { Redis } from 'iovalkey';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -19,7 +19,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
   const meet = (process: number, processes: number, name: string, patience = 60_000): Promise<Group> =>
     Group.meet({ process, processes, coordinator: `${url}#${name}`, patience });
 
-  test('all get one name for their run, whoever comes first, and the next run gets another', async () => {
+  test('all processes of a run get the same name, in any order, and the next run gets another one', async () => {
     const names: string[] = [];
     for (const order of [
       [0, 1, 2],
@@ -41,14 +41,14 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     for (const group of groups) group.dispose();
   });
 
-  test('who is missing is named', async () => {
+  test('missing processes are named', async () => {
     await expect(meet(0, 3, 'missing', 300)).rejects.toThrow(
       /of the 3 processes of the run, 1, 2 did not come/,
     );
     await expect(meet(1, 3, 'missing', 300)).rejects.toThrow(/0 did not come within 0.3 s: start it/);
   });
 
-  test('two with one number are refused', async () => {
+  test('two processes with the same number are refused', async () => {
     // Either may be the first to come.
     const both = await Promise.allSettled([meet(1, 3, 'twice', 12_000), meet(1, 3, 'twice', 12_000)]);
     const [taken, alone] = both.map((each) => (each as PromiseRejectedResult).reason.message).sort();
@@ -56,7 +56,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     expect(alone).toMatch(/did not come/);
   });
 
-  test('a place that is none, and one where nobody is, are told', async () => {
+  test('an invalid address and one without a server are reported', async () => {
     await expect(Group.meet({ process: 0, processes: 2, coordinator: 'localhost:6379' })).rejects.toThrow(
       /expected the address of a Valkey or Redis/,
     );
@@ -65,7 +65,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     ).rejects.toThrow(/cannot meet at redis:\/\/127.0.0.1:1/);
   });
 
-  test('they compare what they were given, and agree on where to stop', async () => {
+  test('processes compare their inputs, and agree on the last step', async () => {
     const [one, two] = await Promise.all([meet(0, 2, 'agree'), meet(1, 2, 'agree')]);
     for (const group of [one!, two!]) group.begin();
     await Promise.all([one!.expectSame('settings', 'a'), two!.expectSame('settings', 'a')]);
@@ -83,7 +83,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     for (const group of [one!, two!]) group.dispose();
   });
 
-  test('a failure of one is told to the others, whatever they wait for', async () => {
+  test('a failure of one process reaches the others, whatever they wait for', async () => {
     const [one, two] = await Promise.all([meet(0, 2, 'failure'), meet(1, 2, 'failure')]);
     for (const group of [one!, two!]) group.begin();
     expect(await two!.together(Promise.resolve(3))).toBe(3);
@@ -97,7 +97,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     two!.dispose();
   });
 
-  test('a process that died while it waited does not get the run of the one that replaced it', async () => {
+  test('a process that died while waiting does not take the place of its replacement', async () => {
     const dead = new Redis(url);
     await dead.set('heddle:run:replaced:waiting:1', 'who is gone', 'PX', 3500);
     dead.disconnect();
@@ -106,7 +106,7 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
     for (const group of [first!, second!]) group.dispose();
   });
 
-  test.skipIf(!canBuild)('a plugin of each exchanges values with those of the others', async () => {
+  test.skipIf(!canBuild)('the plugins of all processes exchange values', async () => {
     const plugin = buildPlugin();
     const client = (process: number, processes: number): Promise<string> => {
       const script = `

@@ -1,4 +1,4 @@
-/** `heddle pull` as a whole: what a person sees when it works, is interrupted or killed, or cannot work. */
+/** `heddle pull` as a whole: its output when it works, is interrupted or killed, or fails. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -64,7 +64,7 @@ async function expectGoesOn(): Promise<void> {
   expectWhole();
 }
 
-test('downloads a model, says how much, and what to do next; a second time there is nothing to do', async () => {
+test('downloads a model, prints its size and the next command; a second call has nothing to do', async () => {
   const first = await pull();
   expect(first.stderr.trimEnd().split('\n')).toEqual([
     `weavers/loom-1b (main): 5 files, 305 kB, into ${folder}`,
@@ -82,7 +82,7 @@ test('downloads a model, says how much, and what to do next; a second time there
   expect(first.stderr + second.stderr).not.toContain(TOKEN);
 });
 
-test('Ctrl-C keeps what came and exits with 130; the same command goes on', async () => {
+test('Ctrl-C keeps what was downloaded and exits with 130; the same command continues', async () => {
   const { code, stderr } = await stopped('SIGINT');
   expect(stderr).toMatch(/interrupted: what was downloaded is kept\. Go on with the same command\.\n$/);
   expect(code).toBe(130);
@@ -90,14 +90,14 @@ test('Ctrl-C keeps what came and exits with 130; the same command goes on', asyn
   await expectGoesOn();
 });
 
-test('what was killed goes on too', async () => {
+test('a killed download continues, too', async () => {
   const { code } = await stopped('SIGKILL');
   expect(code).toBe(null);
   expect(statSync(partPath(server, folder, 'model.safetensors')).size).toBe(100_000);
   await expectGoesOn();
 });
 
-test('a second pull into the same folder at the same time is refused, and harms nothing', async () => {
+test('a concurrent pull into the same folder is refused, and changes nothing', async () => {
   let other: Promise<Outcome> | undefined;
   stopAfter(server, folder, 'model.safetensors', 100_000, (response) => {
     other = pull().finally(() => response.destroy());

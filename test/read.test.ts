@@ -1,6 +1,6 @@
 /**
- * `heddle read` and what goes on from it: the state is that of the text, interruptions leave nothing, and processes that
- * are killed, or share a folder, harm no file and no answer.
+ * `heddle read` and the commands that continue from its state: the state is that of the text, interruptions leave nothing, and processes that
+ * are killed, or share a folder, damage no file and no answer.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import {
@@ -78,7 +78,7 @@ function chat(input: string, ...args: string[]): { stdout: string; stderr: strin
 }
 
 describe('reading', () => {
-  test('keeps the state that the texts leave, one after the other', async () => {
+  test('saves the state after all texts, in order', async () => {
     const [one, two] = [TEXT.repeat(80), '# Later\n\nthe mat was red\n'];
     const { code, stdout, stderr } = await read(file('z.txt', one), file('a.md', two), '--save', saved());
     expect(stderr).toMatch(
@@ -96,7 +96,7 @@ describe('reading', () => {
     expect(readFileSync(saved()).equals(readFileSync(again))).toBe(true);
   });
 
-  test('is gone on from by generate, as if it had been read just now', async () => {
+  test('is continued by generate as if the text had just been read', async () => {
     await read(file('a.txt', TEXT), '--save', saved());
     const options = ['--temperature', '0', '--max-tokens', '12', '--threads', '1'];
     const whole = await heddle(['generate', modelFolder, '--prompt', `${TEXT}the mat`, ...options]);
@@ -118,7 +118,7 @@ describe('reading', () => {
     expect(alone.stderr).toMatch(/^wrote \d+/);
   });
 
-  test('is gone on from by chat, and gone back to', async () => {
+  test('is continued by chat, and can be returned to', async () => {
     await read(file('a.txt', TEXT), '--save', saved());
     const count = language.tokenizer.encode(TEXT).length;
     const args = ['--state', saved(), '--max-tokens', '5', '--seed', '1'];
@@ -142,7 +142,7 @@ describe('reading', () => {
 });
 
 describe('refuses', () => {
-  test('texts that are none', async () => {
+  test('files that are not text', async () => {
     expectRefusal(await read(join(here, 'none.txt'), '--save', saved()), 'none.txt cannot be read');
     expectRefusal(await read(file('e.txt', '  \n'), '--save', saved()), 'e.txt has no text in it');
     const binary = file('b.txt', Uint8Array.of(0xff, 0xfe, 0));
@@ -150,7 +150,7 @@ describe('refuses', () => {
     expect(existsSync(saved())).toBe(false);
   });
 
-  test('a place where nothing can be kept, before it reads', async () => {
+  test('an output path that cannot be written, before it reads', async () => {
     const text = file('a.txt', TEXT);
     expectRefusal(
       await read(text, '--save', join(here, 'none', 'a.state')),
@@ -160,7 +160,7 @@ describe('refuses', () => {
     expectRefusal(await read(text, '--save', here), `Could not write ${here}: something that is no file`);
   });
 
-  test('a state that is damaged, or of another model', async () => {
+  test('a damaged state, and one of another model', async () => {
     await read(file('a.txt', TEXT), '--save', saved());
     const go = (command: string, folder: string, state: string) =>
       heddle([command, folder, '--state', state, '--threads', '1']);
@@ -173,7 +173,7 @@ describe('refuses', () => {
   });
 });
 
-test('Ctrl-C keeps nothing, and what was there before stays', async () => {
+test('Ctrl-C saves nothing, and an earlier file is kept', async () => {
   const long = file('long.txt', TEXT.repeat(60_000));
   await read(file('a.txt', TEXT), '--save', saved());
   const before = readFileSync(saved());
@@ -212,7 +212,7 @@ const ended = (child: ChildProcess): Promise<number | null> =>
     else child.on('exit', (code) => resolve(code));
   });
 
-test('a process that is killed while it saves leaves a whole state', async () => {
+test('a process that is killed while saving leaves a complete state', async () => {
   const random = new Random(1);
   const texts = [TEXT, 'the mat'];
   for (let round = 0; round < 4; round++) {
@@ -244,7 +244,7 @@ test('a process that is killed while it saves leaves a whole state', async () =>
   expect(readdirSync(here)).toEqual(['book.state']);
 });
 
-test('two processes share a folder of states, while its files are damaged and vanish', async () => {
+test('two processes share a folder of states while files are damaged and deleted', async () => {
   const folder = join(here, 'cache');
   const script = `
     const [path, folder, seed] = args;

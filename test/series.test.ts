@@ -1,4 +1,4 @@
-/** Series from the command line: a table becomes a model, which says how the table goes on; what cannot be read is told. */
+/** Series on the command line: a table becomes a forecaster; unreadable tables are refused. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ const train = (...args: string[]) =>
     '6',
   ]);
 
-test('a table is learned, forecast, and gone on from', async () => {
+test('a table is learned, forecast, and continued from a state', async () => {
   const whole = table('all.csv', 0, 300);
   const { code, stderr } = await train(whole, '--target', 'load', '--out', at('run'), '--validation', '0.2');
   expect(stderr).toMatch(
@@ -115,7 +115,7 @@ test('a table is learned, forecast, and gone on from', async () => {
   expect(resumed.stderr).toMatch(/done: validation quantile loss/);
 });
 
-test('a run that only makes forecasts of held-out rows worse leaves the model as it began, and says so', async () => {
+test('a run that worsens the forecasts of held-out rows keeps the initial model, and reports it', async () => {
   // The rows to learn from rise, and those that are held out fall.
   const rows = Array.from({ length: 200 }, (_, i) => Math.min(i, 319 - i) + Math.sin(i));
   writeFileSync(at('turn.csv'), `load\n${rows.join('\n')}\n`);
@@ -146,7 +146,7 @@ test('a run that only makes forecasts of held-out rows worse leaves the model as
   expect(last).toMatch(new RegExp(`last .* 120 +${losses.at(-1)} `));
 });
 
-test('a column that is always the same is told, and refused as a target', async () => {
+test('a constant column is reported, and refused as a target', async () => {
   const rows = Array.from({ length: 80 }, (_, i) => `${Math.sin(i)},7`);
   writeFileSync(at('constant.csv'), `load,volts\n${rows.join('\n')}\n`);
   const run = (target: string, steps: string) =>
@@ -159,7 +159,7 @@ test('a column that is always the same is told, and refused as a target', async 
   expect(existsSync(at('volts'))).toBe(false);
 });
 
-test('of a short table enough is held out for windows that are longer than the horizon', async () => {
+test('a short table has enough held-out rows for windows longer than the horizon', async () => {
   const path = table('short-by-default.csv', 0, 376);
   const args = ['--target', 'load', '--channel', 'load', '--steps', '0', '--out', at('by-default')];
   const { code, stderr } = await heddle(['train', path, ...args]);
@@ -167,7 +167,7 @@ test('of a short table enough is held out for windows that are longer than the h
   expect(stderr).toMatch(/windows of 74 rows/);
 });
 
-test('a horizon that reaches beyond the table is told, and refused where no model has it', async () => {
+test('a horizon beyond the table is reported, and refused without a model that has it', async () => {
   writeFileSync(at('short.csv'), `load\n${Array.from({ length: 30 }, (_, i) => i % 7).join('\n')}\n`);
   const run = (horizon: string) => {
     const args = ['--target', 'load', '--horizon', horizon, '--sequence', '4', '--steps', '0'];
@@ -213,7 +213,7 @@ test.each([
   expect(existsSync(at('none'))).toBe(false);
 });
 
-test('times in a table tell of the calendar: weekdays are forecast, and rows that are not due are refused', async () => {
+test('the times of a table give calendar fields: weekdays are forecast, and rows at other times are refused', async () => {
   const day = (i: number): string => new Date(Date.UTC(2024, 0, 1 + i)).toISOString().slice(0, 10);
   /** What a day is on the mean, which its weekday alone says: six of seven are alike. */
   const load = (i: number): number => (i % 7 === 5 ? 30 : 10) + ((i * 7919) % 13) / 13;

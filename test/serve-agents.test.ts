@@ -1,4 +1,4 @@
-/** Agents as people build them, with the clients as they are: a tool is called, its result is sent back, and the model answers. */
+/** Agents with unmodified clients: a tool is called, its result is sent back, and the model answers. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -80,7 +80,7 @@ describe('the openai package', () => {
     expect(runner.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant']);
   });
 
-  test('parse, and the parsed answer sent back', async () => {
+  test('parse, with the parsed answer in the next request', async () => {
     const messages: OpenAI.ChatCompletionMessageParam[] = [{ role: 'user', content: 'Who is it?' }];
     const asked = { model: 'speaker', seed: 4, response_format: zodResponseFormat(Person, 'person') };
     const { choices } = await openai().chat.completions.parse({ ...asked, messages });
@@ -94,7 +94,7 @@ describe('the openai package', () => {
     expect(next.choices[0]!.message.content).toBe('I say so, plainly.');
   });
 
-  test('a stream gathered by hand, with its index, thoughts and nulls, sent back', async () => {
+  test('a stream that was put together by hand, with its indices, reasoning and nulls, in the next request', async () => {
     const stream = await openai().chat.completions.create({
       model: 'agent',
       temperature: 0,
@@ -146,7 +146,7 @@ describe('the openai package', () => {
     [undefined, ['Wien', 'Graz']],
     [true, ['Wien', 'Graz']],
     [false, ['Wien']],
-  ])('of two calls, with parallel_tool_calls %s, these are given', async (parallel, cities) => {
+  ])('two calls with parallel_tool_calls %s give these', async (parallel, cities) => {
     const parameters = z.toJSONSchema(Asked) as Record<string, unknown>;
     const described = { name: 'weather', description: 'Tells the weather.', parameters, strict: true };
     const asked = {

@@ -1,4 +1,4 @@
-/** The server and clients as people use them: OpenAI's and Vercel's, unmodified. */
+/** The server with unmodified clients: OpenAI's and Vercel's. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,7 +50,7 @@ describe('the openai package', () => {
     });
   });
 
-  test('streams what it answers whole, with usage at the end', async () => {
+  test('streams the text of the whole answer, with usage at the end', async () => {
     const whole = await openai.chat.completions.create(chat);
     const stream = await openai.chat.completions.create({
       ...chat,
@@ -71,7 +71,7 @@ describe('the openai package', () => {
     expect(usage!.total_tokens).toBe(usage!.prompt_tokens + usage!.completion_tokens);
   });
 
-  test('the next turn reads only what is new', async () => {
+  test('the next turn processes only new tokens', async () => {
     const first = await openai.chat.completions.create({ ...chat, seed: 8 });
     const answer = first.choices[0]!.message;
     const next = [...messages, answer, { role: 'user' as const, content: 'the dog sat on the log' }];
@@ -82,7 +82,7 @@ describe('the openai package', () => {
     expect(prompt_tokens_details!.cached_tokens).toBeLessThan(prompt_tokens);
   });
 
-  test('more tokens than there is room for are as many as there is', async () => {
+  test('a token limit beyond the context is reduced', async () => {
     const { choices, usage } = await openai.chat.completions.create({
       ...chat,
       max_tokens: 1e6,
@@ -100,7 +100,7 @@ describe('the openai package', () => {
     expect(new Set(choices.map(({ message }) => message.content)).size).toBeGreaterThan(1);
   });
 
-  test('log probabilities are of the tokens that were written', async () => {
+  test('log probabilities belong to the generated tokens', async () => {
     const { choices } = await openai.chat.completions.create({
       ...chat,
       temperature: 0,
@@ -198,7 +198,7 @@ describe('the openai package', () => {
     expect(pieces[0]).toBe('the cat');
   });
 
-  test('texts are embedded: of unit length, alone or in a batch, as numbers or bytes', async () => {
+  test('embeddings have unit length, alone or in a batch, as numbers or bytes', async () => {
     const input = ['the cat sat', 'the dog sat on the log '.repeat(60), 'the cat sat'];
     // The client asks for base64 by default, and decodes it.
     const batch = await openai.embeddings.create({ model: 'tiny', input });
@@ -227,7 +227,7 @@ describe('the openai package', () => {
     });
   });
 
-  test('a model without a template goes on from what is said', async () => {
+  test("a model without a template continues the conversation's text", async () => {
     const said = await openai.chat.completions.create({ ...chat, model: 'plain', temperature: 0 });
     const continued = await openai.completions.create({
       model: 'plain',
@@ -245,7 +245,7 @@ describe('the openai package', () => {
     await expect(system).rejects.toThrow(/no chat template/);
   });
 
-  test('biases and penalties steer', async () => {
+  test('biases and penalties change the answer', async () => {
     const { choices } = await openai.chat.completions.create({
       ...chat,
       temperature: 0,
@@ -290,7 +290,7 @@ describe('the openai package', () => {
       'tools',
     ],
     ['a state that is not there', { ...chat, state: `state-${'0'.repeat(24)}` }, 'state_not_found', null],
-  ])('refuses %s, and says so', async (_, body, code, param) => {
+  ])('refuses %s, with the reason', async (_, body, code, param) => {
     const failed = openai.chat.completions.create(body as OpenAI.ChatCompletionCreateParamsNonStreaming);
     await expect(failed).rejects.toMatchObject({ code, param });
   });
@@ -308,7 +308,7 @@ describe('formats', () => {
   };
   const validate = new Ajv().compile(schema);
 
-  test.each([1, 2, 3, 4, 5])('a JSON schema holds for what is written, seed %i', async (seed) => {
+  test.each([1, 2, 3, 4, 5])('an answer is valid for its JSON schema, seed %i', async (seed) => {
     const { choices } = await openai.chat.completions.create({
       ...chat,
       seed,
@@ -332,7 +332,7 @@ describe('formats', () => {
     for (const { message } of choices) expect(typeof JSON.parse(message.content!)).toBe('object');
   });
 
-  test('a schema that cannot be followed is refused before anything is written', async () => {
+  test('a schema that cannot be enforced is refused before anything is generated', async () => {
     const refused = openai.chat.completions.create({
       ...chat,
       stream: true,
@@ -372,7 +372,7 @@ describe('formats', () => {
     ).toBe(true);
   });
 
-  test('with tools, text is text', async () => {
+  test('a text answer with tools stays text', async () => {
     const { choices } = await openai.chat.completions.create({ ...chat, model: 'calling', tools });
     expect(choices[0]!.message.tool_calls).toBeUndefined();
     expect(choices[0]!.message.content).not.toBe('');

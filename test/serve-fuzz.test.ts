@@ -1,4 +1,4 @@
-/** Ten thousand requests that nobody should send: each is refused in a clean way, and nothing of them stays. */
+/** Ten thousand malformed requests: each is refused with a proper error, and leaves nothing behind. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -185,7 +185,7 @@ async function figures(): Promise<Record<string, number>> {
 
 const good = { model: 'tiny', prompt: 'the cat', max_tokens: 8, seed: 1 };
 
-test(`${REQUESTS} malformed requests are refused, and good ones between them answered`, async () => {
+test(`${REQUESTS} malformed requests are refused, and valid ones between them answered`, async () => {
   const expected = await (await post(`${served.url}/v1/completions`, good)).json();
   const textOf = (answer: unknown) => (answer as { choices: { text: string }[] }).choices[0]!.text;
   const counts = new Map<number, number>();
@@ -219,7 +219,7 @@ test(`${REQUESTS} malformed requests are refused, and good ones between them ans
   expect((await figures()).resident! - before!.resident!).toBeLessThan(150e6);
 });
 
-test('what is cut off or too large leaves nothing behind', async () => {
+test('truncated and oversized requests leave nothing behind', async () => {
   const port = Number(new URL(served.url).port);
   const raw = (text: string, length: number, then: 'destroy' | 'end' | 'wait') =>
     new Promise<string>((resolve) => {
@@ -262,7 +262,7 @@ test('what is cut off or too large leaves nothing behind', async () => {
   expect((await post(`${served.url}/v1/completions`, good)).status).toBe(200);
 });
 
-test('who sends a request too slowly is told so, and holds up nobody', async () => {
+test('a request that is sent too slowly is refused, and delays no other', async () => {
   const port = Number(new URL(served.url).port);
   const slow = Array.from(
     { length: 30 },

@@ -1,4 +1,4 @@
-/** Images beside text, in a chat: the server, the library and the terminal say the same of one, and say clearly what they do not read. */
+/** Images in a chat: the server, the library and the terminal give the same answers, and refuse what they do not read. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ const about = (name: string, question = 'where') => ({
 });
 const settings = { model: 'seeing', temperature: 0, max_tokens: 8 };
 
-test('an answer is about the image, in every turn, as the library gives it', async () => {
+test("every turn's answer about an image equals the library's", async () => {
   const model = await loadModel(at('seeing'), { threads: 1 });
   const chat = (await ChatSession.open(model, at('seeing'), { lines: true }))!;
   const said = async (words: string): Promise<string> => {
@@ -85,7 +85,7 @@ test('an answer is about the image, in every turn, as the library gives it', asy
   await Promise.all([model.dispose(), blind.dispose()]);
 });
 
-test('images are taken as other clients send them, by streams and by the Responses interface', async () => {
+test('images in the forms of other clients, in streams and in the Responses API', async () => {
   const { choices } = await openai.chat.completions.create({ ...settings, messages: [about('left.png')] });
   const wanted = choices[0]!.message.content!;
   const base64 = readFileSync(at('left.png')).toString('base64');
@@ -127,7 +127,7 @@ test('images are taken as other clients send them, by streams and by the Respons
   expect(heddle.images).toBe(true);
 });
 
-test('a refused image is named by its place in this request, not in the one that it first came with', async () => {
+test('a refused image is named by its path in this request, not in an earlier one', async () => {
   const said = { type: 'input_text' as const, text: 'before' };
   const shown = { type: 'input_image' as const, image_url: urlOf('left.png'), detail: 'auto' as const };
   const refusal = async (request: object): Promise<unknown> => {
@@ -208,7 +208,7 @@ test.each([
   await expect(asked).rejects.toThrow(message);
 });
 
-test('a large image is answered as in the library; too large or broken it is refused', async () => {
+test("a large image gives the library's answer; one that is too large or damaged is refused", async () => {
   const [width, height] = [900, 600];
   const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i % 2700 < 1350 ? 240 : i % 90));
   const large = encode({ width, height, data, channels: 3, depth: 8 });
@@ -236,7 +236,7 @@ test('a large image is answered as in the library; too large or broken it is ref
   }
 });
 
-test('other ways of asking say what to use', async () => {
+test('other endpoints name the one to use', async () => {
   const asked = openai.completions.create({ ...settings, prompt: 'where' });
   await expect(asked).rejects.toMatchObject({ status: 400, code: 'invalid_prompt' });
   await expect(asked).rejects.toThrow(/chat\/completions/);
@@ -245,7 +245,7 @@ test('other ways of asking say what to use', async () => {
 test.each([
   ['/v1/states', {}],
   ['/studio/api/trace', { options: {} }],
-])('%s refuses an image that it does not read', async (path, more) => {
+])('%s refuses images', async (path, more) => {
   const body = JSON.stringify({ model: 'blind', messages: [about('left.png')], ...more });
   const headers = { 'content-type': 'application/json' };
   const answer = await fetch(`${served.url}${path}`, { method: 'POST', headers, body });
@@ -256,7 +256,7 @@ test.each([
   });
 });
 
-test('the terminal shows one image and then another', async () => {
+test('chat in a terminal takes one image after another', async () => {
   const args = ['dist/cli/main.js', 'chat', at('seeing'), '--temperature', '0', '--max-tokens', '8'];
   const child = spawn(process.execPath, [...args, '--source', at('left.png'), '--threads', '1']);
   child.stdin.end(

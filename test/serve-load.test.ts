@@ -1,4 +1,4 @@
-/** Many requests at once: each gets what it would get alone, none has to wait for a long one, and nothing stays. */
+/** Many requests at once: each gets the same answer as alone, none waits for a long one, and no memory is leaked. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -87,7 +87,7 @@ async function figure({ url }: Served, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)![1]);
 }
 
-test('each request of a mixed load gets the text that it gets alone', async () => {
+test('each request of a mixed load gets the same text as alone', async () => {
   const requests = Array.from({ length: 80 }, (_, seed) => mixed(seed));
   const alone = await start();
   const expected: string[][] = [];
@@ -98,7 +98,7 @@ test('each request of a mixed load gets the text that it gets alone', async () =
   expect(await figure(loaded, 'heddle_sequences')).toBe(0);
 });
 
-test('a short request that comes late is answered while long prompts are read', async () => {
+test('a short request is answered while long prompts are processed', async () => {
   const server = await start();
   const order: string[] = [];
   const ask = async (name: string, prompt: number[]): Promise<void> => {
@@ -123,7 +123,7 @@ test('a short request that comes late is answered while long prompts are read', 
   expect(order[0]).toBe('short');
 });
 
-test('the benchmark measures a server and says what it found', () => {
+test('the benchmark measures a server and prints the results', () => {
   const plan = ['--clients', '1,3', '--rounds', '2', '--prompt', '80', '--answer', '5', '--soak', '1'];
   const model = join(root, 'tiny');
   const command = ['dist/bench/main.js', 'serve', '--threads', '1', '--model', model, ...plan];
@@ -136,7 +136,7 @@ test('the benchmark measures a server and says what it found', () => {
   expect(stdout).toMatch(/soak: \d+ answers/);
 });
 
-test('the server answers while it computes, and does not grow', async () => {
+test('the server responds while it computes, and its memory does not grow', async () => {
   const server = await start('--cache-memory', '4');
   const random = new Random(1);
   let residents: number[] = [];

@@ -1,4 +1,4 @@
-/** How the server behaves: who may ask for what, what happens when clients leave, and when it is told to stop. */
+/** The server's behaviour: access control, limits, clients that disconnect, and shutdown. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -44,7 +44,7 @@ const requestsOf = (server: Served) => server.log().filter(({ event }) => event 
 const until = (check: () => Promise<void> | void) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
 
 describe('keys', () => {
-  test('are needed where there are any, and states belong to them', async () => {
+  test('are required if there are any, and own their states', async () => {
     const keys = join(root, 'keys.json');
     const [ada, ben] = await Promise.all([heddle(['key', keys, 'ada'])]).then(async ([first]) => [
       first!.stdout.trim(),
@@ -71,7 +71,7 @@ describe('keys', () => {
     expect(requestsOf(server).map(({ key }) => key)).toContain('ben');
   });
 
-  test('without them, other addresses and other names than this machine are refused', async () => {
+  test('without keys, requests to other addresses and host names are refused', async () => {
     await expect(start('--host', '0.0.0.0')).rejects.toThrow(/main\.js key/);
     const { url } = await start();
     const { port } = new URL(url);
@@ -83,7 +83,7 @@ describe('keys', () => {
     expect(answer).toContain('forbidden_host');
   });
 
-  test('may ask a model, and copy it only where that was said', async () => {
+  test('may use a model, and download it only with --share-weights', async () => {
     const keys = join(root, 'keys-of-weights.json');
     const headers = { authorization: `Bearer ${(await heddle(['key', keys, 'ada'])).stdout.trim()}` };
     const files = async (...args: string[]) => {
@@ -105,7 +105,7 @@ describe('keys', () => {
     }
   });
 
-  test('may ask so often, and so much at once', async () => {
+  test('have a rate limit and a concurrency limit', async () => {
     const server = await start('--key-rate', '4', '--key-concurrency', '1');
     const running = new AbortController();
     const stream = await fetch(`${server.url}/v1/completions`, {
@@ -134,7 +134,7 @@ describe('keys', () => {
 });
 
 describe('limits', () => {
-  test('of bodies, types and places', async () => {
+  test('of body sizes, content types and paths', async () => {
     const { url } = await start('--max-body', '1', '--answers', '2', '--waiting', '1', '--context', '200');
     const large = await post(`${url}/v1/completions`, body({ prompt: 'x'.repeat(2e6) }));
     expect([large.status, ((await large.json()) as { error: { code: string } }).error.code]).toEqual([
@@ -178,7 +178,7 @@ describe('limits', () => {
     }
   });
 
-  test('of the line: who waits is answered, more are refused', async () => {
+  test('of the queue: waiting requests are answered, further ones refused', async () => {
     const server = await start('--answers', '1', '--waiting', '1');
     const running = new AbortController();
     const first = await fetch(`${server.url}/v1/completions`, {
@@ -196,7 +196,7 @@ describe('limits', () => {
     expect((await waiting).status).toBe(200);
   });
 
-  test('of the line: a stream has its headers while it waits, unless it is refused', async () => {
+  test('of the queue: a waiting stream has its headers, unless it is refused', async () => {
     const server = await start('--answers', '1', '--waiting', '1');
     const running = new AbortController();
     const asked = (signal: AbortSignal) =>
@@ -217,7 +217,7 @@ describe('limits', () => {
     await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
   });
 
-  test('of a batch: a prompt that is wrong ends it all, and nothing goes on', async () => {
+  test('of a batch: an invalid prompt ends all of its work', async () => {
     const server = await start('--answers', '2', '--context', '50');
     const prompt = [...Array(9).fill('the cat'), 'the cat '.repeat(300), ...Array(9).fill('the cat')];
     const refused = await post(`${server.url}/v1/completions`, body({ prompt }));
@@ -238,7 +238,7 @@ describe('limits', () => {
   });
 });
 
-describe('clients that leave', () => {
+describe('clients that disconnect', () => {
   test.each(['streaming', 'waiting for all of it', 'choosing token by token'])(
     'free their places while %s',
     async (how) => {
@@ -268,8 +268,8 @@ describe('clients that leave', () => {
   );
 });
 
-describe('told to stop', () => {
-  test('it lets running answers end, and takes no more', async () => {
+describe('a server that is told to stop', () => {
+  test('finishes running answers, and accepts no new ones', async () => {
     const server = await start();
     const running = await post(
       `${server.url}/v1/completions`,
@@ -288,7 +288,7 @@ describe('told to stop', () => {
     expect(await code).toBe(0);
   });
 
-  test('it ends what takes longer than it waits', async () => {
+  test('ends answers that take longer than the drain time', async () => {
     const server = await start('--drain', '1');
     const running = await post(`${server.url}/v1/completions`, endless);
     const code = server.stop();
@@ -296,14 +296,14 @@ describe('told to stop', () => {
     expect(await code).toBe(0);
   });
 
-  test('a port that is taken is said to be', async () => {
+  test('a port in use is reported', async () => {
     const { url } = await start();
     await expect(start('--port', new URL(url).port)).rejects.toThrow(/cannot listen/);
   });
 });
 
 describe('the log', () => {
-  test('tells what was done and not what was said', async () => {
+  test('has requests without their texts', async () => {
     const server = await start();
     await post(`${server.url}/v1/completions`, body({ prompt: 'the dog sat on the log' }));
     await until(() => expect(requestsOf(server)).toHaveLength(1));
@@ -318,7 +318,7 @@ describe('the log', () => {
     expect(JSON.stringify(server.log())).not.toContain('dog');
   });
 
-  test('tells it where that was asked for', async () => {
+  test('has texts with --log-texts', async () => {
     const server = await start('--log-texts');
     const answer = await post(`${server.url}/v1/completions`, body({ prompt: 'the dog' }));
     const { choices } = (await answer.json()) as { choices: { text: string }[] };
@@ -331,7 +331,7 @@ describe('the log', () => {
 });
 
 describe('the OpenAPI document', () => {
-  test('holds for what is answered', async () => {
+  test('describes the actual answers', async () => {
     const { url } = await start();
     const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
       openapi: string;

@@ -1,4 +1,4 @@
-/** /v1/responses as OpenAI's own client, and the bare interface, have it. */
+/** /v1/responses with OpenAI's client, and with plain requests. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,7 +83,7 @@ describe('the openai package', () => {
     expect(output_tokens_details.reasoning_tokens).toBeLessThan(output_tokens);
   });
 
-  test('the same, streamed: events build the response that is answered whole', async () => {
+  test('streamed events build the same response', async () => {
     const whole = await openai.responses.create(asked);
     const stream = openai.responses.stream({ ...asked, reasoning: { summary: 'auto' } });
     const types: string[] = [];
@@ -111,7 +111,7 @@ describe('the openai package', () => {
     expect(response.output_text).toBe(whole.output_text);
   });
 
-  test('a conversation goes on with its items sent back', async () => {
+  test('a conversation continues with its items in the next request', async () => {
     const first = await openai.responses.create(asked);
     const call = first.output.find((item) => item.type === 'function_call')!;
     const second = await openai.responses.create({
@@ -155,7 +155,7 @@ describe('the openai package', () => {
     expect(fourth.usage!.input_tokens).toBeGreaterThan(second.usage!.input_tokens);
   });
 
-  test('responses are kept unless they are not to be, and forgotten', async () => {
+  test('responses are stored unless `store` is false, and can be deleted', async () => {
     const kept = await openai.responses.create({ ...asked, metadata: { a: 'b' } });
     expect(await openai.responses.retrieve(kept.id)).toMatchObject({ id: kept.id, metadata: { a: 'b' } });
     const items = await openai.responses.inputItems.list(kept.id);
@@ -171,7 +171,7 @@ describe('the openai package', () => {
     });
   });
 
-  test('instructions are the system message, and are not handed on', async () => {
+  test('instructions are the system message, and do not apply to the next response', async () => {
     const plain = await openai.responses.create({ ...asked, tools: [] });
     const instructed = await openai.responses.create({ ...asked, tools: [], instructions: 'Be brief.' });
     const said = await openai.responses.create({
@@ -186,7 +186,7 @@ describe('the openai package', () => {
     expect(instructed.usage!.input_tokens).toBeGreaterThan(plain.usage!.input_tokens);
   });
 
-  test('a schema is followed, and parsed', async () => {
+  test('an answer follows its schema, and is parsed', async () => {
     const response = await openai.responses.parse({
       model: 'calling',
       input: 'Who?',
@@ -208,7 +208,7 @@ describe('the openai package', () => {
     expect(response.text!.format).toMatchObject({ type: 'json_schema' });
   });
 
-  test('an answer that is cut off says so', async () => {
+  test('a truncated answer is marked as incomplete', async () => {
     const response = await openai.responses.create({ ...asked, max_output_tokens: 3 });
     expect(response).toMatchObject({
       status: 'incomplete',
@@ -350,12 +350,12 @@ test.each<[string, object]>([
     },
   ],
   ['-1 for none', { max_output_tokens: -1, top_p: -1 }],
-])('%s is taken', async (_, body) => {
+])('%s is accepted', async (_, body) => {
   const answer = await post(`${served.url}/v1/responses`, { model: 'calling', input: 'q', ...body });
   expect([answer.status, await answer.json()]).toMatchObject([200, { status: 'completed' }]);
 });
 
-test('instructions alone are a state, where the template wants more than them', async () => {
+test('instructions alone can be a state if the template requires more messages', async () => {
   const instructions = { role: 'system', content: 'Obey. '.repeat(100) };
   const made = await post(`${served.url}/v1/states`, { model: 'strict', messages: [instructions] });
   const state = (await made.json()) as State;

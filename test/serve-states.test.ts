@@ -1,4 +1,4 @@
-/** States over HTTP: kept for good, shared by servers, and going on from one is as if nothing had come between. */
+/** States over HTTP: they are permanent, can be shared by servers, and a continued state gives the same as an uninterrupted one. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -60,7 +60,7 @@ async function say({ url }: Served, messages: unknown[], more = {}): Promise<Ans
 }
 
 describe('states', () => {
-  test('a conversation goes on from one as if it had been sent whole, and reads only what is new', async () => {
+  test('a conversation continues from a state as if it had been sent whole, and processes only new tokens', async () => {
     const server = await start('on');
     const first = await say(server, [user('the cat sat on the mat')], {
       save_state: true,
@@ -82,7 +82,7 @@ describe('states', () => {
     expect(kept.messages).toHaveLength(4);
   });
 
-  test('a document is read once, and asked about often', async () => {
+  test('a document is processed once, and asked about several times', async () => {
     const server = await start('document', ['--cache-memory', '0']);
     const prompt = 'the dog sat on the log, and all that they said was that it was so. '.repeat(20);
     const state = await json<State>(
@@ -105,7 +105,7 @@ describe('states', () => {
     expect(went.heddle.state!.tokens).toBeGreaterThan(more.tokens);
   });
 
-  test('they are listed, forked, named and deleted', async () => {
+  test('states are listed, forked, named and deleted', async () => {
     const { url } = await start('manage');
     const state = await json<State>(
       post(`${url}/v1/states`, { model: 'tiny', messages: [user('hello')] }),
@@ -134,7 +134,7 @@ describe('states', () => {
     await json(post(`${url}/v1/chat/completions`, chat([user('and?')], { state: fork.id })));
   });
 
-  test('fields of other servers are ignored, as in a chat; a misspelled or wrong one is told', async () => {
+  test('fields of other servers are ignored, as in a chat; misspelled and wrong ones are refused', async () => {
     const { url } = await start('fields');
     const foreign = { user: 'ann', metadata: { a: 1 }, stream: false, temperature: 1, extra: null };
     const made = await json<State>(
@@ -156,7 +156,7 @@ describe('states', () => {
     );
   });
 
-  test('one of another model is refused', async () => {
+  test('a state of another model is refused', async () => {
     const { url } = await start('another');
     const state = await json<State>(post(`${url}/v1/states`, { model: 'other', prompt: 'the cat' }), 201);
     const refused = await post(`${url}/v1/chat/completions`, chat([user('and?')], { state: state.id }));
@@ -164,7 +164,7 @@ describe('states', () => {
     expect(await refused.text()).toContain('another');
   });
 
-  test('what was saved survives SIGKILL', async () => {
+  test('saved states survive SIGKILL', async () => {
     const before = await start('killed');
     const { heddle } = await say(before, [user('the cat sat on the mat')], { save_state: true });
     await before.stop('SIGKILL');
@@ -175,7 +175,7 @@ describe('states', () => {
     expect(usage.prompt_tokens_details.cached_tokens).toBe(heddle.state!.tokens);
   });
 
-  test('what was read is known after a restart', async () => {
+  test('the prefix cache survives a restart', async () => {
     const messages = [user('the cat sat on the mat and the dog sat on the log')];
     const before = await start('restarted');
     const first = await say(before, messages);
@@ -222,7 +222,7 @@ describe.skipIf(!hasRedis)('a store in Redis (skipped where there is no redis-se
     await proveShared(one, two);
   });
 
-  test('one that is not there is said to be', async () => {
+  test('a missing store is reported', async () => {
     const server = await start('r3', ['--states', 'redis://127.0.0.1:1/0']);
     const answer = await fetch(`${server.url}/v1/states`);
     expect(answer.status).toBe(503);

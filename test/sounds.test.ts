@@ -1,4 +1,4 @@
-/** Sounds from the command line: a folder by class becomes a model that tells them apart; what cannot be heard is told. */
+/** Sounds on the command line: a folder of classes becomes a classifier; unreadable files are reported. */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,7 +49,7 @@ const train = (folder: string, out: string, ...args: string[]) =>
     ...args,
   ]);
 
-test('two kinds of tones are learned, and told apart', async () => {
+test('two classes of tones are learned and classified', async () => {
   writeFileSync(at('tones', 'rising', 'silent.wav'), wavOf(new Array(800).fill(0), { rate: 2000 }));
   writeFileSync(at('tones', 'falling', 'cover.png'), 'x');
   const square = Array.from({ length: 800 }, (_, i) => (i % 10 < 5 ? 1 : -1));

@@ -1,4 +1,4 @@
-/** `npm start`: the product where there is a terminal, and the demo where nobody could end a server. */
+/** `npm start`: the studio in a terminal, and the demo without one. */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ const terminal = process.platform === 'linux' && existsSync(SCRIPT);
 
 beforeAll(build);
 
-test('without a terminal the model writes, its costs are measured, and that is all', async () => {
+test('without a terminal the model generates a text, its costs are measured, and the command ends', async () => {
   const { code, stdout } = await heddle(['start', 'My fellow citizens', '--max-tokens', '3']);
   expect(stdout).toMatch(/\nMy fellow citizens/);
   expect(stdout).toMatch(/3 tokens in .* s: /);

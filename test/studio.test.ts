@@ -1,4 +1,4 @@
-/** The studio as a whole, in a real browser, on the server that serves it and the shipped model. */
+/** The studio as a whole, in a real browser, with its server and the shipped model. */
 import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +48,7 @@ async function states(): Promise<State[]> {
   return answer.data;
 }
 
-test('what a first visit loads is small, and has no script in the page', async () => {
+test('the first visit loads little, and the page has no inline script', async () => {
   const page = await (await fetch(served.url)).text();
   expect(page).not.toMatch(/<script(?![^>]*\bsrc=)|\son\w+=|<style/);
   const loaded = [...page.matchAll(/(?:src|href)="\.?(\/assets\/[^"]+)"/g)].map(([, path]) => path!);
@@ -62,7 +62,7 @@ test('what a first visit loads is small, and has no script in the page', async (
   expect(bytes).toBeLessThan(200_000);
 });
 
-test('a trace that cannot be made is refused in words', async () => {
+test('an impossible trace is refused with the reason', async () => {
   const refused = async (body: object, message: RegExp): Promise<void> => {
     const answer = await post(`${served.url}/studio/api/trace`, { model: MODEL, options: {}, ...body });
     expect(answer.status).toBeGreaterThanOrEqual(400);
@@ -180,7 +180,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
 
   const waiting = { timeout: PATIENCE };
 
-  test('an answer streams, and is what any client would have been given', async () => {
+  test('an answer streams, and equals that of other clients', async () => {
     const page = await open();
     await settle(page, { Seed: 3, 'Longest answer, tokens': 40 });
     await page.evaluate(() => {
@@ -202,7 +202,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await answers(page)).toEqual([choices[0]!.message.content.replace(/^ +/, '')]);
   });
 
-  test('the memory beside a chat is that of the server', async () => {
+  test("the memory panel shows the server's numbers", async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     const [first] = await states();
@@ -218,7 +218,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(reused! + read! + written!).toBe(second.tokens);
   });
 
-  test('going back to a snapshot and saying the same gives the same, in a branch of its own', async () => {
+  test('the same message after a return to a snapshot gives the same answer, in a new branch', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     await say(page, 'And the Treasury');
@@ -233,7 +233,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await answers(page)).toEqual([]);
   });
 
-  test('a fork goes on beside where it was made, by itself', async () => {
+  test('a fork continues beside its origin, independently', async () => {
     const page = await open();
     await settle(page, { Temperature: 0 });
     await say(page, 'My fellow citizens');
@@ -256,7 +256,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await expect.poll(() => page.locator('.lane').count(), waiting).toBe(1);
   });
 
-  test('several models answer the same words side by side', async () => {
+  test('several models answer the same message side by side', async () => {
     const page = await open();
     await page.getByRole('checkbox', { name: 'twin', exact: true }).check();
     await say(page, 'My fellow citizens');
@@ -270,7 +270,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.getByRole('checkbox', { name: 'twin', exact: true }).isChecked()).toBe(false);
   });
 
-  test('a model of the server runs in the tab, and says and shows what the server does', async () => {
+  test("a model of the server runs in the tab, with the server's answers and traces", async () => {
     const page = await open();
     // An earlier version that the browser has kept, of which no page can ask for anything any more.
     await page.evaluate(async (model) => {
@@ -323,7 +323,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await answers(page)).toEqual(inTab);
   });
 
-  test('a snapshot with a name is kept when all else is given back, and can be resumed', async () => {
+  test('a named snapshot is kept when all others are released, and can be resumed', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     await page.getByLabel('Name of this snapshot').fill('the opening');
@@ -356,7 +356,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.getByRole('heading', { name: 'Saved memories' }).waitFor({ state: 'detached' });
   });
 
-  test('a memory that the server has lost is read again', async () => {
+  test('a state that the server has lost is processed again', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     const [lost] = await states();
@@ -375,7 +375,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await expect.poll(async () => (await answers(page))[0]?.length ?? 0, waiting).toBeGreaterThan(5);
   }
 
-  test('an answer can be stopped, which does not send what is being typed, and gone on from', async () => {
+  test('an answer can be stopped without sending the draft, and continued', async () => {
     const page = await open();
     for (const stop of ['click', 'Enter', 'Escape']) {
       await beginAnswer(page);
@@ -402,7 +402,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.turn[data-status="done"]').count()).toBe(2);
   });
 
-  test('an answer that was cut says so, and goes on as if it had not been', async () => {
+  test('a truncated answer is marked, and continues as if it had not been truncated', async () => {
     const page = await open();
     await settle(page, { Temperature: 0, 'Longest answer, tokens': 12 });
     await say(page, 'The state of our Union is');
@@ -430,7 +430,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect((await states()).length).toBe(2);
   });
 
-  test('a page that is left in the middle of an answer has what had come of it', async () => {
+  test('a page that is left during an answer keeps the part that had arrived', async () => {
     const page = await open();
     await beginAnswer(page);
     const before = (await answers(page))[0]!;
@@ -440,7 +440,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.said').allTextContents()).toEqual(['The state of our Union is']);
   });
 
-  test('a server that is gone is told of once, is found when it is back, and loses no turn', async () => {
+  test('a server that is unreachable is reported once, is found again, and no turn is lost', async () => {
     const start = (port = '0') =>
       serve([join(here, 'twin'), '--data', join(here, 'restarted'), '--port', port]);
     let server = await start();
@@ -493,7 +493,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     forgive(/401/, /Cross-Origin-Opener-Policy/, /origin-keyed/);
   });
 
-  test('a model with a chat template is told the system prompt, and asked to continue', async () => {
+  test('a model with a chat template gets the system prompt, and can be asked to continue', async () => {
     const page = await open('', others.url, { stored: {} });
     // Without a seed, one answer in fifty would end before its sixth token.
     await settle(page, { Seed: 3, 'Longest answer, tokens': 6 });
@@ -518,7 +518,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.said').allTextContents()).toEqual(['Hello', 'Continue']);
   });
 
-  test('while it reads, that is said; thoughts stand apart; an answer of nothing is told of', async () => {
+  test('prefill is shown, reasoning is separate, and an empty answer is reported', async () => {
     const page = await open();
     let chunks: readonly object[] = [];
     let go = (): void => {};
@@ -571,7 +571,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.getByText('The model ended the text at once.').waitFor();
   });
 
-  test('a server with keys is asked with the key that one gives', async () => {
+  test('a server with keys gets the key that the user enters', async () => {
     const page = await open('', locked.url);
     await page.getByLabel('This server wants a key').fill('wrong');
     const again = page.waitForEvent('load');
@@ -585,7 +585,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     forgive(/401/);
   });
 
-  test('all of it is reached with the keyboard', async () => {
+  test('everything can be reached with the keyboard', async () => {
     const page = await open();
     await page.getByText('has read nothing yet').waitFor();
     const tabTo = async (wanted: string): Promise<void> => {
@@ -619,7 +619,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await expect.poll(() => page.locator('.token').count(), waiting).toBe(tokens.length);
   }
 
-  test('a heatmap shows what the trace says', async () => {
+  test('a heatmap shows the values of the trace', async () => {
     const text = 'The people of the United States are at peace with all nations.';
     const answer = await post(`${served.url}/studio/api/trace`, {
       model: MODEL,
@@ -679,7 +679,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(Number(told)).toBeCloseTo(Number(valueAt(size - 4, 2).toPrecision(3)), 12);
   });
 
-  test('the tokens that a selective layer still sees are marked, and a token is traced to its sources', async () => {
+  test('the tokens that a selective layer keeps are marked, and a token is attributed to its sources', async () => {
     const page = await open('#/inside');
     await page.locator('.cells').waitFor();
     const traceOf = async (text: string, options: object): Promise<TraceJson> => {
@@ -716,7 +716,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await found.textContent()).toMatch(/it loses .* nats/);
   });
 
-  test('an answer of the chat is looked into', async () => {
+  test('an answer of the chat can be inspected', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     const [answer] = await answers(page);
@@ -727,7 +727,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(shown).toContain(answer!);
   });
 
-  test('a run is followed while it goes on', async () => {
+  test('a run is followed while it trains', async () => {
     const page = await open('#/runs');
     const row = page.locator('.summary tbody tr');
     await row.waitFor();
@@ -745,14 +745,14 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.plot canvas').count()).toBe(4);
   });
 
-  test('where there are no runs, the page tells how one begins', async () => {
+  test('without runs, the page shows how to start one', async () => {
     const page = await open('#/runs', others.url);
     await page.getByText('There are no training runs yet').waitFor();
     const command = `${HEDDLE} train my-text.txt --out '${join(here, 'my runs', 'mine')}'`;
     expect(await page.locator('pre').textContent()).toBe(command);
   });
 
-  test('every family is looked into, whatever its layers are', async () => {
+  test('models of every family can be inspected', async () => {
     const page = await open('#/inside', others.url);
     for (const family of FAMILIES) {
       await page.getByLabel('Model', { exact: true }).selectOption(family);
@@ -768,7 +768,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     }
   });
 
-  test('wide and narrow, light and dark: axe finds nothing serious, and nothing sticks out', async () => {
+  test('wide and narrow, light and dark: axe finds no serious violation, and nothing overflows', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');
     await say(page, 'And the Treasury');

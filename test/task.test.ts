@@ -1,4 +1,4 @@
-/** `heddle task` from the command line: the list, a run that ends with a test, and refusals. */
+/** `heddle task` on the command line: the list, a run that ends with a test, and refusals. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ beforeAll(build);
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 const at = (name: string): string => join(here, name);
 
-test('lists the tasks with what guessing reaches', async () => {
+test('lists the tasks with the score of guessing', async () => {
   const { stdout, code } = await heddle(['task', 'list']);
   expect(stdout).toMatch(/^ +task +score of guessing +learned from +tested on/);
   expect(stdout).toMatch(
@@ -24,7 +24,7 @@ test('lists the tasks with what guessing reaches', async () => {
   expect(code).toBe(0);
 });
 
-test('the evidence lists its work, and refuses a section that there is not', async () => {
+test('the evidence lists its work, and refuses an unknown section', async () => {
   const { stdout, code } = await heddle([
     'evidence',
     '--list',
@@ -43,7 +43,7 @@ test('the evidence lists its work, and refuses a section that there is not', asy
   expect(existsSync(at('none'))).toBe(false);
 });
 
-test('trains and tests, and says both', async () => {
+test('trains, tests, and prints both results', async () => {
   const args = [
     'task',
     'run',

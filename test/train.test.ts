@@ -1,4 +1,4 @@
-/** `heddle train` as a whole: what a person sees when it works, is interrupted, or cannot work. */
+/** `heddle train` as a whole: its output when it works, is interrupted, or fails. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,7 +61,7 @@ function expectRefusal({ code, stdout, stderr }: Outcome, message: RegExp): void
   expect(existsSync(out())).toBe(false);
 }
 
-test('trains, says how good the model is and where it lies', async () => {
+test("trains, and prints the model's quality and its folder", async () => {
   const { code, stderr } = await train(corpus(), '--config', tiny(), '--steps', '16');
   expect(stderr).toMatch(/corpus +corpus\.txt: .*tokens to learn from, .* held out/);
   expect(stderr).toMatch(/model +M-S-, .* parameters, vocabulary 300/);
@@ -80,7 +80,7 @@ test('trains, says how good the model is and where it lies', async () => {
   }
 });
 
-test('learns from token ids, goes on, and writes ids', async () => {
+test('learns from token ids, resumes, and generates ids', async () => {
   const lines = Array.from({ length: 60 }, (_, i) =>
     Array.from({ length: 17 }, (_, k) => (i + k) % 12).join(' '),
   );
@@ -169,7 +169,7 @@ describe('refuses', () => {
     );
   });
 
-  test('a config that is no JSON, or is not there', async () => {
+  test('a config that is not JSON, or is missing', async () => {
     expectRefusal(
       await train(corpus(), '--config', file('bad.json', '{"model_type"')),
       /bad\.json is not JSON/,
@@ -177,7 +177,7 @@ describe('refuses', () => {
     expectRefusal(await train(corpus(), '--config', join(here, 'none.json')), /none\.json cannot be read/);
   });
 
-  test('an option that is wrong, before anything is read', async () => {
+  test('an invalid option, before anything is read', async () => {
     const whole = 'expected a whole number, 1 or more';
     const wrong: [string[], string][] = [
       [['--batch', '0'], whole],
@@ -205,7 +205,7 @@ describe('refuses', () => {
     expect(existsSync(out())).toBe(false);
   });
 
-  test('what does not fit the model, before a device is opened', async () => {
+  test('options that do not fit the model, before a device is opened', async () => {
     for (const [args, message] of [
       [['--rate', 'layer:Q=0.1'], /no parameter that is trained belongs to layer:Q/],
       [['--precision', 'bfloat16,Q=float32'], /no layer of this model is 'Q'/],
@@ -217,12 +217,12 @@ describe('refuses', () => {
     }
   });
 
-  test('to resume what never began', async () => {
+  test('to resume a run that does not exist', async () => {
     expectRefusal(await train(corpus(), '--config', tiny(), '--resume'), /run\/checkpoint/);
   });
 });
 
-test('with 0 steps the model is written as it begins, and that is said', async () => {
+test('with 0 steps the initial model is written, and a note says so', async () => {
   const { code, stderr } = await train(corpus(), '--config', tiny(), '--steps', '0');
   expect(stderr).toMatch(/note +0 steps: nothing is trained, and the model is written as it begins/);
   expect(existsSync(join(out(), 'checkpoint', 'model.safetensors'))).toBe(true);
