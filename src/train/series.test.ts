@@ -40,3 +40,16 @@ test.each([
   // Held-out rows and other columns may be constant.
   expect(() => seriesData(changing, constant)(model, tinySettings)).not.toThrow();
 });
+
+test.each([
+  [40, 28, 1],
+  [1000, 494, 2],
+])('of %i held-out rows %i windows are evaluated', (rows, count, step) => {
+  const series = { channels, values: Float32Array.from({ length: 2 * rows }, (_, i) => i) };
+  const { validation } = seriesData(series, series)(model, tinySettings);
+  expect(validation.count).toBe(count);
+  // Each reads twelve rows of two values, and the last one has a row behind it to forecast.
+  const { values, known } = validation.take(count - 1, 1) as Record<string, Float32Array>;
+  expect(values![0]).toBe(2 * step * (count - 1));
+  expect(known!.at(-2)).toBe(1);
+});
