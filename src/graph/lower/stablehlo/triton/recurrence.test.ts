@@ -115,7 +115,22 @@ test('states of 128 x 64, of which several programs have columns', () =>
     valueSize: 64,
     gates: 'key',
     rule: 'erase',
+    decay: 0.3,
+    precision: 'bfloat16',
   }));
+
+test('an erase of states of 128 in float32 has no kernels, which would take more memory than threads share', () => {
+  const dims = [1, 4, 128];
+  const names = ['query', 'key', 'value', 'find', 'remove'] as const;
+  const leaf = Object.fromEntries(names.map((name) => [name, input(name, 'float32', dims)])) as Record<
+    (typeof names)[number],
+    Tensor
+  >;
+  const { find, remove, ...given } = leaf;
+  const made = linearRecurrence({ ...given, erase: { find, remove } }, { query: 1, key: 1, value: 1 });
+  const fed = Object.fromEntries(names.map((name, i) => [name, uniform(i, dims, -0.1, 0.1)]));
+  expect(run({ ...made }, fed, Object.values(leaf), ['triton'], 'float32').text).not.toContain('custom_call');
+});
 
 for (const [gates, rule] of [
   ['head', 'beta'],

@@ -34,6 +34,8 @@ interface Shape extends ChunkShape {
 
 /** Sizes of states that are taken: powers of two. */
 const SIZES = { least: 16, most: 128 };
+/** The largest in float32 where a key of its own is taken out: more tiles than the memory has room for that threads share. */
+const MOST_OF_ALL = 64;
 /** Tokens of a chunk, and columns of the state that a program carries on. */
 const STEPS = 64;
 const COLUMNS = 32;
@@ -105,8 +107,9 @@ function prepared(
   const isOwn = heads.query === heads.value && heads.key === heads.value;
   // Chunks as XLA's products multiply queries and keys once for all heads that share them.
   if (removes === 'nothing' && !isOwn) return undefined;
+  const most = removes === 'other' && builder.precision === 'float32' ? MOST_OF_ALL : SIZES.most;
   const fits = [keySize, valueSize].every(
-    (size) => Number.isInteger(Math.log2(size)) && size >= SIZES.least && size <= SIZES.most,
+    (size) => Number.isInteger(Math.log2(size)) && size >= SIZES.least && size <= most,
   );
   if (!fits || sequence < 2) return undefined;
   const gates = gate ? builder.wide(gate) : builder.splat(0, 'f32', [batch, sequence, heads.value]);
