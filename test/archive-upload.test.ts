@@ -1,4 +1,5 @@
 /** Documents are added and removed over HTTP, with concurrent commands in a terminal, and on the studio's library page in a real browser. */
+import { randomUUID } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -6,11 +7,12 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Archive, addDocument, type DocumentEntry } from '../src/archive/index.js';
@@ -285,6 +287,24 @@ test('a full disk or a failed transfer is reported and leaves nothing', async ()
     disk.full = false;
     await archive.close();
   }
+});
+
+test('an upload removes what killed processes have left, and no other file', async () => {
+  const place = join(root, 'abandoned');
+  const archive = await Archive.open({ place, create: true });
+  const folder = join(place, 'documents');
+  mkdirSync(folder);
+  const [old, recent] = [join(folder, `.${randomUUID()}.pdf`), join(folder, `.${randomUUID()}`)];
+  const own = join(folder, '.notes.txt');
+  for (const path of [old, recent, own]) writeFileSync(path, 'part of it');
+  const long = new Date(Date.now() - 7_200_000);
+  for (const path of [old, own]) utimesSync(path, long, long);
+  async function* bytes(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('A phalarope turns in the water.');
+  }
+  await addDocument(archive, 'phalarope.txt', bytes());
+  expect(readdirSync(folder).sort()).toEqual([basename(recent), '.notes.txt', 'phalarope.txt'].sort());
+  await archive.close();
 });
 
 describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () => {

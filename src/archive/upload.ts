@@ -3,7 +3,7 @@
  * has added are; a file is there whole or not at all.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, link, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { makeFolder } from '../checkpoint/index.js';
 import { ArchiveError, ArchiveUnavailableError } from '../errors.js';
@@ -26,6 +26,11 @@ const ENDINGS: Readonly<Record<Kind, string>> = {
 /** Bytes that a file's name has at most; file systems allow 255, and a number may be added. */
 const LONGEST_NAME = 200;
 
+/** Files that are being written: their names are hidden, so that they are not read. */
+const TEMPORARY = /^\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\..*)?$/;
+/** What has not been written to for so long belongs to nobody any more, in milliseconds. */
+const ABANDONED = 3_600_000;
+
 /** What became of it: a document that is to be read now, or one that the archive had. */
 export interface AddedDocument {
   readonly document: DocumentEntry;
@@ -44,9 +49,9 @@ export async function addDocument(
 ): Promise<AddedDocument> {
   const folder = uploadsOf(archive);
   await makeFolder(folder);
+  await removeAbandoned(folder);
   await expectRoom(folder, ROOM + size);
   const clean = fileNameOf(name);
-  // Hidden files are not read.
   const temporary = join(folder, `.${randomUUID()}${extname(clean)}`);
   try {
     const content = await written(temporary, folder, bytes);
@@ -105,20 +110,40 @@ async function writeAll(file: FileHandle, part: Uint8Array): Promise<void> {
   for (let at = 0; at < part.length; ) at += (await file.write(part, at)).bytesWritten;
 }
 
-/** Gives a file its name, or where that is another's, the name with a number. */
+/** Removes what processes have left that were killed while they wrote it. */
+async function removeAbandoned(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!TEMPORARY.test(name)) continue;
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found && found.mtimeMs < Date.now() - ABANDONED) await rm(path, { force: true });
+  }
+}
+
+/** Gives a file its name, or where that is another's, the name with a number. A file that is there is never replaced. */
 async function placed(temporary: string, folder: string, name: string): Promise<string> {
   const ending = extname(name);
   for (let number = 1; ; number++) {
     const path = join(folder, number === 1 ? name : `${basename(name, ending)} (${number})${ending}`);
     try {
-      // The name is taken before the file gets it: a file that is there is never replaced.
-      await (await open(path, 'wx', 0o600)).close();
+      await link(temporary, path);
+      await rm(temporary);
+      return path;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
-      throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST') continue;
+      // Where the file system has no links, the name is taken before the file gets it.
+      const isTaken = await open(path, 'wx', 0o600).then(
+        (file) => file.close().then(() => false),
+        (reason: NodeJS.ErrnoException) => {
+          if (reason.code === 'EEXIST') return true;
+          throw reason;
+        },
+      );
+      if (isTaken) continue;
+      await rename(temporary, path);
+      return path;
     }
-    await rename(temporary, path);
-    return path;
   }
 }
 
