@@ -60,7 +60,8 @@ export class DocumentReading {
   private logits: Float32Array | undefined;
   /** Whether there may be pages behind those that were fetched. */
   private more = true;
-  private isFilled = false;
+  /** Whether its first pages were fetched, as many as are fetched ahead. */
+  isReady = false;
   /** Pages that are being fetched, until they are there. */
   filling: Promise<void> | undefined;
   private keptAt = performance.now();
@@ -129,16 +130,6 @@ export class DocumentReading {
     return this.waiting.length;
   }
 
-  /** Tokens that it is known to have, of which a run takes account. */
-  get expected(): number {
-    return this.fetched;
-  }
-
-  /** Whether its first pages were fetched, as many as are fetched ahead. */
-  get isReady(): boolean {
-    return this.isFilled;
-  }
-
   /** Whether there are no pages behind those that were fetched. */
   get isFetched(): boolean {
     return !this.more;
@@ -155,7 +146,7 @@ export class DocumentReading {
     if (!this.more || this.waiting.length >= count) return undefined;
     this.filling ??= this.fetch(count).finally(() => {
       this.filling = undefined;
-      this.isFilled = true;
+      this.isReady = true;
     });
     return this.filling;
   }
@@ -192,7 +183,7 @@ export class DocumentReading {
     // A state is kept at the end of a page alone.
     const end = position + ids.length;
     const needsLogits = this.ends.some(({ at }) => at === end);
-    return { ids, position, state: this.state, expected: this.expected, needsLogits };
+    return { ids, position, state: this.state, expected: this.fetched, needsLogits };
   }
 
   /** Notes that the tokens of the oldest run were read, with the logits behind the last one if they were needed. */
@@ -273,7 +264,7 @@ export class DocumentReading {
   }
 
   /** Tokens of the pages that were fetched. */
-  private get fetched(): number {
+  get fetched(): number {
     return this.tokens.length + this.atWork + this.waiting.length;
   }
 

@@ -106,7 +106,7 @@ function byRoom(
 ): DocumentReading[][] {
   const groups = new Map<number, DocumentReading[]>();
   for (const each of documents) {
-    const room = roomOf(each.expected);
+    const room = roomOf(each.fetched);
     groups.set(room, [...(groups.get(room) ?? []), each]);
   }
   return [...groups.values()].sort((a, b) => b.length - a.length);
