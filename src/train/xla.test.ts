@@ -91,9 +91,10 @@ test('layers of a letter have a precision of their own, forward and back', async
     texts.push(text);
     return on.compile(text, options);
   };
-  /** Products of operands of this type in the program that was compiled last: of a training step. */
+  /** Products of operands of this type in the training step that was compiled last; other programs, which read its state, have none. */
   const products = (element: string): number =>
     texts
+      .filter((text) => text.includes('dot_general'))
       .at(-1)!
       .split('\n')
       .filter((line) => line.includes('dot_general') && line.includes(`x${element}>, `)).length;
