@@ -255,22 +255,30 @@ export class XlaDevice implements Device {
     return !this.mesh && rows > 1 && room >= needed && [...values.values()].every(({ row }) => row.isBatched);
   }
 
-  /** Makes these states the rows of a batch in which most of them are already. Others that hold rows get copies of their own. */
+  /**
+   * Makes these states the rows of a batch in which most of them are already. Others that hold a row get a copy of their own just before it is
+   * written, without a wait in between: whenever a program is waited for, they may be forked.
+   */
   private async putInto(batch: Batch, states: readonly XlaState[]): Promise<void> {
-    for (const [row, state] of states.entries()) {
+    const copy = await this.copier(batch, 1, batch.room);
+    const clear = (row: number, state: XlaState): void => {
       const others = batch.holdersOf(row).filter((holder) => !(state.row === row && state.is(holder)));
-      if (others.length === 0) continue;
-      const own = batchOf(1, batch.room, await this.rowsOf(batch, [row], batch.room));
-      for (const holder of others) if (holder.batch === batch) holder.moveTo(own, 0);
-      if (own.holders.size === 0) own.free();
-    }
+      if (others.length === 0) return;
+      const own = batchOf(1, batch.room, copy([row]));
+      for (const holder of others) holder.moveTo(own, 0);
+    };
     for (const [row, state] of states.entries()) {
-      if (state.batch === batch && state.row === row) continue;
       const { batch: from } = state;
+      if (from === batch && state.row === row) {
+        clear(row, state);
+        continue;
+      }
       const isAlone = from.rows === 1 && from.room <= batch.room;
       const values = isAlone ? [...from.values.values()] : await this.rowsOf(from, [state.row], batch.room);
       try {
-        await this.put(batch, row, values);
+        const put = await this.putter(batch, values);
+        clear(row, state);
+        put(row);
       } finally {
         if (!isAlone) for (const { buffers } of values) for (const buffer of buffers) buffer.dispose();
       }
@@ -278,23 +286,28 @@ export class XlaDevice implements Device {
     }
   }
 
-  private async put(batch: Batch, at: number, values: readonly KeptValue[]): Promise<void> {
+  /** A function that writes a row with these values into a batch at once. */
+  private async putter(batch: Batch, values: readonly KeptValue[]): Promise<(row: number) => void> {
     const before = [...batch.values.values()];
     checkSameNames([before, values]);
     const { executable } = await this.helper('put', [...before, ...values], (rows) =>
       putRow(rows.slice(0, before.length), rows.slice(before.length)),
     );
-    const number = this.upload(BigInt64Array.of(BigInt(at)), 'int64', [1], undefined);
-    try {
-      const results = this.runHelper(executable, [
-        ...[...before, ...values].map(({ buffers }) => buffers),
-        number,
-      ]);
-      for (const { buffers } of before) for (const buffer of buffers) buffer.dispose();
-      batch.values = new Map(before.map((value, i) => [value.spec.name, { ...value, buffers: results[i]! }]));
-    } finally {
-      for (const buffer of number) buffer.dispose();
-    }
+    return (row) => {
+      const number = this.upload(BigInt64Array.of(BigInt(row)), 'int64', [1], undefined);
+      try {
+        const results = this.runHelper(executable, [
+          ...[...before, ...values].map(({ buffers }) => buffers),
+          number,
+        ]);
+        for (const { buffers } of before) for (const buffer of buffers) buffer.dispose();
+        batch.values = new Map(
+          before.map((value, i) => [value.spec.name, { ...value, buffers: results[i]! }]),
+        );
+      } finally {
+        for (const buffer of number) buffer.dispose();
+      }
+    };
   }
 
   private async copied(states: readonly XlaState[], room: number): Promise<KeptValue[]> {
@@ -325,18 +338,28 @@ export class XlaDevice implements Device {
 
   /** Copies of rows of a batch, with this room. */
   private async rowsOf(batch: Batch, rows: readonly number[], room: number): Promise<KeptValue[]> {
-    const values = [...batch.values.values()];
-    const { length } = rows;
-    const { executable } = await this.helper(`take ${length} ${room}`, values, (each) =>
-      copyRows(each, length, room, this.mesh),
+    return (await this.copier(batch, rows.length, room))(rows);
+  }
+
+  /** A function that copies so many rows of a batch at once, with this room. */
+  private async copier(
+    batch: Batch,
+    count: number,
+    room: number,
+  ): Promise<(rows: readonly number[]) => KeptValue[]> {
+    const { executable } = await this.helper(`take ${count} ${room}`, [...batch.values.values()], (each) =>
+      copyRows(each, count, room, this.mesh),
     );
-    const numbers = this.upload(BigInt64Array.from(rows, BigInt), 'int64', [length], undefined);
-    try {
-      const results = this.runHelper(executable, [...values.map(({ buffers }) => buffers), numbers]);
-      return values.map((value, i) => withRow(value, results[i]!, length, room));
-    } finally {
-      for (const buffer of numbers) buffer.dispose();
-    }
+    return (rows) => {
+      const values = [...batch.values.values()];
+      const numbers = this.upload(BigInt64Array.from(rows, BigInt), 'int64', [count], undefined);
+      try {
+        const results = this.runHelper(executable, [...values.map(({ buffers }) => buffers), numbers]);
+        return values.map((value, i) => withRow(value, results[i]!, count, room));
+      } finally {
+        for (const buffer of numbers) buffer.dispose();
+      }
+    };
   }
 
   /** Frees a batch of which most rows are nobody's any more. The other rows become batches of their own, if there is room for that. */

@@ -129,6 +129,27 @@ test('one state takes the place of another in a batch by a copy of its own row, 
   expect(numbers((await b!.read()).get('seen')!.data)).toEqual([2, 0, 0, 1, 0, 0]);
 });
 
+test('a state whose row another takes may be forked meanwhile, as may one that stays', async () => {
+  const idle: State[] = [];
+  const forks: State[] = [];
+  const { executable, feed } = await memory(new EvaluatorClient(), async (client, text, options) => {
+    for (const state of idle) forks.push(state.fork());
+    await Promise.resolve();
+    return client.compile(text, options);
+  });
+  const [a, b, c, d, e] = Array.from({ length: 5 }, () => executable.newState());
+  await executable.run(feed([1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]), [a!, b!, c!, d!]);
+  idle.push(b!, c!.fork());
+  await executable.run(feed([5, 0, 0], [6, 0, 0], [7, 0, 0], [8, 0, 0]), [a!, e!, c!, d!]);
+  expect(forks.length).toBeGreaterThanOrEqual(4);
+  const totals = async (states: readonly State[]) =>
+    Promise.all(states.map(async (state) => (await state.read(['total'])).get('total')!.data[0]));
+  const taken = [...forks];
+  idle.length = 0;
+  expect(await totals(taken)).toEqual(taken.map((_, i) => (i % 2 === 0 ? 3 : 4)));
+  expect(await totals([a!, b!, c!, d!, e!])).toEqual([7, 3, 11, 13, 7]);
+});
+
 /** Sums that do not grow, of each column. */
 function sumsProgram(): Program {
   const x = input('x', 'float32', ['batch', 'sequence', WIDTH]);
