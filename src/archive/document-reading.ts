@@ -135,10 +135,10 @@ export class DocumentReading {
     return !this.more;
   }
 
-  /** Whether its state has not been kept for long. */
+  /** Whether some of it was read since its state was kept, and that is long ago. */
   get isToBeKept(): boolean {
     const { keepEvery = KEPT_EVERY } = this.options;
-    return performance.now() - this.keptAt >= keepEvery && !this.ended;
+    return this.told.tokens > 0 && performance.now() - this.keptAt >= keepEvery && !this.ended;
   }
 
   /** Fetches pages until so many tokens wait, or the document's end has come. Where enough are there, nothing is under way: see `filling`. */
@@ -169,7 +169,7 @@ export class DocumentReading {
     }
   }
 
-  /** Takes the next tokens, for a run that `took` tells the end of. Runs end in the order that they were asked for. */
+  /** Takes the next tokens, for a run that `took` tells the end of, in the order of the runs. */
   next(count: number): {
     ids: readonly number[];
     position: number;

@@ -16,6 +16,7 @@ import { hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
+import { DocumentReading } from './document-reading.js';
 import { modelKey, readWithModel } from './model-reading.js';
 
 // The thread's module is there once it is built.
@@ -334,6 +335,47 @@ test.each([
   expect(toPageEnds).toBeGreaterThan(2);
 });
 
+test('a run that answers after the next one does not leave its logits behind', async () => {
+  const text = Array.from({ length: 6 }, (_, i) => `the ${i} heron of a long one `.repeat(2));
+  const archive = new PlayedArchive(new Map([['long', text]]), 'order');
+  const language = await onXla();
+  Object.defineProperty(language, 'pieceOf', { value: () => 8 });
+  const together = language.readTogether.bind(language);
+  const answered: number[] = [];
+  language.readTogether = async (rows, most) => {
+    const logits = await together(rows, most);
+    const { ids, position, expected } = rows[0]!;
+    const end = position + ids.length;
+    if (end < expected!) await new Promise((resolve) => setTimeout(resolve, 50));
+    answered.push(end);
+    return logits;
+  };
+  await readWithModel(archive as unknown as Archive, language, { name: 'tiny', batch: 1 });
+  expect(answered).not.toEqual([...answered].sort((a, b) => a - b));
+  await expectAllRead(archive);
+});
+
+test('a document of which nothing was read is not to be kept, however long it waits', async () => {
+  const archive = new PlayedArchive(new Map([['waiting', ['the heron']]]), 'waiting');
+  const claimed = { content: 'waiting', name: 'waiting', page: 0, record: null, attempts: 1 };
+  const reading = await DocumentReading.begin(archive as unknown as Archive, cpu, 'key', claimed, {
+    name: 'tiny',
+    keepEvery: 0,
+    encode: async (text) => tinyTokenizer.encode(text),
+    read: async (row) => (await cpu.readTogether([row]))[0],
+    write: undefined,
+  });
+  await reading.fill(100);
+  expect(reading.isToBeKept).toBe(false);
+  const row = reading.next(3);
+  reading.took((await cpu.readTogether([row]))[0]);
+  reading.tell(3);
+  expect(reading.isToBeKept).toBe(true);
+  await reading.keep();
+  expect(reading.isToBeKept).toBe(false);
+  reading.dispose();
+});
+
 test('a document that cannot be finished for want of memory is not passed over', async () => {
   const archive = new PlayedArchive(documents(6), 'embedding');
   const language = await onXla();
@@ -450,7 +492,7 @@ test('a document that is stopped before all its vectors are there is not read ye
 });
 
 test('a document whose state is kept on the way is read to its end, with the state that it would have', async () => {
-  const texts = Array.from({ length: 12 }, (_, i) => `page ${i} of a long one `.repeat(i % 4));
+  const texts = Array.from({ length: 36 }, (_, i) => `page ${i} of a long one `.repeat(i % 4));
   const archive = new PlayedArchive(new Map([['long', texts]]), 'kept');
   await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', keepEvery: 0 });
   await expectAllRead(archive);

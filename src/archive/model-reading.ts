@@ -104,7 +104,7 @@ export async function readWithModel(
     failed(error);
   };
   const start = (run: Run): void => {
-    const started = readTogether(model, run, batch)
+    const started = readTogether(model, run, batch, [...working])
       .catch(runFailed)
       .finally(() => working.delete(started));
     working.add(started);
@@ -232,9 +232,17 @@ async function claim(archive: Archive, key: string): Promise<Claimed | undefined
   return claimed;
 }
 
-async function readTogether(model: LanguageModel, run: Run, batch: number): Promise<void> {
+/** Reads what a run takes of its documents, which come to have read it after the runs `before`. */
+async function readTogether(
+  model: LanguageModel,
+  run: Run,
+  batch: number,
+  before: readonly Promise<void>[],
+): Promise<void> {
   const rows = run.map(({ reading, count }) => reading.next(count));
   const logits = await model.readTogether(rows, batch);
+  // Runs take different times to copy their logits, so a later one may answer first.
+  await Promise.all(before);
   for (const [i, { reading }] of run.entries()) reading.took(logits[i]);
   // Whoever is told may throw: all states have moved on by then.
   for (const { reading, count } of run) reading.tell(count);

@@ -13,17 +13,18 @@ const tell = (told: FromWritingThread): void => port.postMessage(told);
 /** Takes the data that were asked for. */
 let take: (told: ToWritingThread) => void = () => {};
 /** What was told and is not written yet. */
-let told = new Map<number, TensorData>();
+const told = new Map<number, TensorData>();
 
 async function asked(wanted: number): Promise<TensorData> {
   if (!told.has(wanted)) {
-    told = await new Promise((resolve, reject) => {
+    const given = await new Promise<ReadonlyMap<number, TensorData>>((resolve, reject) => {
       take = (answer) => {
-        if (answer !== 'unreadable' && 'data' in answer) resolve(new Map(answer.data));
+        if (answer !== 'unreadable' && 'data' in answer) resolve(answer.data);
         else reject(new Error('what is to be written cannot be read'));
       };
       tell({ wanted });
     });
+    for (const [i, data] of given) told.set(i, data);
   }
   const data = told.get(wanted)!;
   told.delete(wanted);

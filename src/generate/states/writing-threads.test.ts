@@ -59,6 +59,24 @@ test('values that are parts of one array are written as those of their own', asy
   await threads.close();
 });
 
+test('each value is asked for once, also where the name of one of its own is between those of a group', async () => {
+  const threads = new WritingThreads(BUILT);
+  const asked: string[] = [];
+  const tensors = ['a', 'b', 'c'].map((name) => ({
+    name,
+    dtype: 'F32' as const,
+    shape: [1],
+    ...(name !== 'b' && { group: 0 }),
+    data: async () => {
+      asked.push(name);
+      return Float32Array.of(1);
+    },
+  }));
+  await threads.write(join(folder, 'between'), tensors, {});
+  expect(asked).toEqual(['a', 'c', 'b']);
+  await threads.close();
+});
+
 test('a state that cannot be read, or written, leaves no file, and the thread writes the next one', async () => {
   const threads = new WritingThreads(BUILT);
   const inside = join(folder, 'failing');
