@@ -2,15 +2,11 @@
 import { DeviceError } from '../../errors.js';
 import {
   type Call,
-  copyRows,
   DTYPES,
   type DType,
-  joinRows,
   type LoweredToHlo,
   type Mesh,
   type Precision,
-  putRow,
-  rowDims,
   type TensorData,
   wholeRows,
 } from '../../graph/index.js';
@@ -20,17 +16,12 @@ import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '..
 import { hostZeros } from '../tensors.js';
 import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
+import { gather } from './gather.js';
 import type { Group } from './group.js';
-import {
-  type CompileOptions,
-  OutOfDeviceMemory,
-  type PjrtBuffer,
-  type PjrtClient,
-  type PjrtExecutable,
-} from './pjrt.js';
+import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
 import { ReadingTogether } from './reading-together.js';
 import { readRow } from './row-reading.js';
-import { Batch, holdBatch, type KeptValue, nearlyOwnBatch, rowsLeftIn, type XlaState } from './state.js';
+import type { KeptValue, XlaState } from './state.js';
 import { Weights } from './weights.js';
 
 /** How programs are compiled and run. */
@@ -66,7 +57,8 @@ export class XlaDevice implements Device {
   private readonly first: number;
   /** The custom calls that programs may make; cuDNN's are not deterministic. */
   calls: ReadonlySet<Call>;
-  private readonly mesh: Mesh | undefined;
+  /** How several devices share values, where there are some. */
+  readonly mesh: Mesh | undefined;
   private readonly helpers = new Map<
     string,
     Promise<{ lowered: LoweredToHlo; executable: PjrtExecutable }>
@@ -184,7 +176,7 @@ export class XlaDevice implements Device {
   ): Promise<{ data: readonly TensorData[]; room: number }> {
     if (!this.mesh) return readRow(this, state, names);
     // The state's row is taken out first, so that the other rows are not copied to the host.
-    if (state.batch.rows > 1) await this.exclusively(() => this.gather([state], state.batch.room));
+    if (state.batch.rows > 1) await this.exclusively(() => gather(this, [state], state.batch.room));
     const { batch } = state;
     const data = await Promise.all(names.map((name) => this.download(batch.values.get(name)!)));
     return { data, room: batch.room };
@@ -229,171 +221,7 @@ export class XlaDevice implements Device {
     });
   }
 
-  /** Makes these states the rows of a batch with this room, which is theirs alone. */
-  async gather(states: readonly XlaState[], room: number): Promise<Batch> {
-    const before = new Set(states.map(({ batch }) => batch));
-    const nearly = nearlyOwnBatch(states);
-    let whole: Batch;
-    if (nearly && 2 * nearly.inPlace >= states.length && this.canPut(nearly.batch, room)) {
-      whole = nearly.batch;
-      before.delete(whole);
-      const letGo = holdBatch(whole);
-      try {
-        await this.putInto(whole, states);
-      } finally {
-        letGo();
-      }
-    } else {
-      whole = batchOf(states.length, room, await this.copied(states, room));
-      for (const [i, state] of states.entries()) state.moveTo(whole, i);
-    }
-    for (const batch of before) await this.cutDown(batch);
-    return whole;
-  }
-
-  private canPut({ rows, room, values }: Batch, needed: number): boolean {
-    return !this.mesh && rows > 1 && room >= needed && [...values.values()].every(({ row }) => row.isBatched);
-  }
-
-  /**
-   * Makes these states the rows of a batch in which most of them are already. Others that hold a row get a copy of their own just before it is
-   * written, without a wait in between: whenever a program is waited for, they may be forked.
-   */
-  private async putInto(batch: Batch, states: readonly XlaState[]): Promise<void> {
-    const copy = await this.copier(batch, 1, batch.room);
-    const clear = (row: number, state: XlaState): void => {
-      const others = batch.holdersOf(row).filter((holder) => !(state.row === row && state.is(holder)));
-      if (others.length === 0) return;
-      const own = batchOf(1, batch.room, copy([row]));
-      for (const holder of others) holder.moveTo(own, 0);
-    };
-    for (const [row, state] of states.entries()) {
-      const { batch: from } = state;
-      if (from === batch && state.row === row) {
-        clear(row, state);
-        continue;
-      }
-      const isAlone = from.rows === 1 && from.room <= batch.room;
-      const values = isAlone ? [...from.values.values()] : await this.rowsOf(from, [state.row], batch.room);
-      try {
-        const put = await this.putter(batch, values);
-        clear(row, state);
-        put(row);
-      } finally {
-        if (!isAlone) for (const { buffers } of values) for (const buffer of buffers) buffer.dispose();
-      }
-      state.moveTo(batch, row);
-    }
-  }
-
-  /** A function that writes a row with these values into a batch at once. */
-  private async putter(batch: Batch, values: readonly KeptValue[]): Promise<(row: number) => void> {
-    const before = [...batch.values.values()];
-    checkSameNames([before, values]);
-    const { executable } = await this.helper('put', [...before, ...values], (rows) =>
-      putRow(rows.slice(0, before.length), rows.slice(before.length)),
-    );
-    return (row) => {
-      const number = this.upload(BigInt64Array.of(BigInt(row)), 'int64', [1], undefined);
-      try {
-        const results = this.runHelper(executable, [
-          ...[...before, ...values].map(({ buffers }) => buffers),
-          number,
-        ]);
-        for (const { buffers } of before) for (const buffer of buffers) buffer.dispose();
-        batch.values = new Map(
-          before.map((value, i) => [value.spec.name, { ...value, buffers: results[i]! }]),
-        );
-      } finally {
-        for (const buffer of number) buffer.dispose();
-      }
-    };
-  }
-
-  private async copied(states: readonly XlaState[], room: number): Promise<KeptValue[]> {
-    const { batch: first } = states[0]!;
-    if (states.every(({ batch }) => batch === first)) {
-      return this.rowsOf(
-        first,
-        states.map(({ row }) => row),
-        room,
-      );
-    }
-    const rows: KeptValue[][] = [];
-    const copies: KeptValue[] = [];
-    try {
-      for (const { batch, row } of states) {
-        if (batch.rows === 1 && batch.room === room) rows.push([...batch.values.values()]);
-        else {
-          const own = await this.rowsOf(batch, [row], room);
-          copies.push(...own);
-          rows.push(own);
-        }
-      }
-      return await this.joined(rows, room);
-    } finally {
-      for (const { buffers } of copies) for (const buffer of buffers) buffer.dispose();
-    }
-  }
-
-  /** Copies of rows of a batch, with this room. */
-  private async rowsOf(batch: Batch, rows: readonly number[], room: number): Promise<KeptValue[]> {
-    return (await this.copier(batch, rows.length, room))(rows);
-  }
-
-  /** A function that copies so many rows of a batch at once, with this room. */
-  private async copier(
-    batch: Batch,
-    count: number,
-    room: number,
-  ): Promise<(rows: readonly number[]) => KeptValue[]> {
-    const { executable } = await this.helper(`take ${count} ${room}`, [...batch.values.values()], (each) =>
-      copyRows(each, count, room, this.mesh),
-    );
-    return (rows) => {
-      const values = [...batch.values.values()];
-      const numbers = this.upload(BigInt64Array.from(rows, BigInt), 'int64', [count], undefined);
-      try {
-        const results = this.runHelper(executable, [...values.map(({ buffers }) => buffers), numbers]);
-        return values.map((value, i) => withRow(value, results[i]!, count, room));
-      } finally {
-        for (const buffer of numbers) buffer.dispose();
-      }
-    };
-  }
-
-  /** Frees a batch of which most rows are nobody's any more. The other rows become batches of their own, if there is room for that. */
-  private async cutDown(batch: Batch): Promise<void> {
-    const rows = rowsLeftIn(batch);
-    if (rows.length === 0 || 2 * rows.length > batch.rows) return;
-    // States may be disposed of while a program for the copies is compiled.
-    const letGo = holdBatch(batch);
-    try {
-      for (const row of rows) {
-        const own = batchOf(1, batch.room, await this.rowsOf(batch, [row], batch.room));
-        const holders = batch.holdersOf(row);
-        for (const holder of holders) holder.moveTo(own, 0);
-        if (holders.length === 0) own.free();
-      }
-    } catch (error) {
-      if (!(error instanceof OutOfDeviceMemory)) throw error;
-    } finally {
-      letGo();
-    }
-  }
-
-  private async joined(rows: readonly (readonly KeptValue[])[], room: number): Promise<KeptValue[]> {
-    checkSameNames(rows);
-    const { executable } = await this.helper(`join ${rows.length}`, rows[0]!, (values) =>
-      joinRows(values, rows.length),
-    );
-    const results = this.runHelper(
-      executable,
-      rows.flatMap((row) => row.map(({ buffers }) => buffers)),
-    );
-    return rows[0]!.map((value, i) => withRow(value, results[i]!, rows.length, room));
-  }
-
+  /** Runs a helper. Returns the buffers of each result, one on each device. */
   runHelper(executable: PjrtExecutable, args: readonly (readonly PjrtBuffer[])[]): PjrtBuffer[][] {
     const made = executable.run(
       Array.from({ length: this.count }, (_, device) => args.map((buffers) => buffers[device]!)),
@@ -425,20 +253,6 @@ export class XlaDevice implements Device {
     this.last = result.catch(() => undefined);
     return result;
   }
-}
-
-function checkSameNames(rows: readonly (readonly KeptValue[])[]): void {
-  const [first, ...others] = rows.map((row) => row.map(({ spec }) => spec.name).join());
-  if (others.some((names) => names !== first))
-    throw new DeviceError('states that run together must hold the same values');
-}
-
-function batchOf(rows: number, room: number, values: readonly KeptValue[]): Batch {
-  return new Batch(rows, room, new Map(values.map((value) => [value.spec.name, value])));
-}
-
-function withRow(value: KeptValue, buffers: readonly PjrtBuffer[], rows: number, room: number): KeptValue {
-  return { ...value, buffers, row: { ...value.row, dims: rowDims(value.row, rows, room) } };
 }
 
 /** The longest axis that is divisible by the number of parts. */

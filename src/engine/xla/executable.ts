@@ -15,6 +15,7 @@ import { stateDims } from '../program.js';
 import type { LoadedWeights } from '../shared-weights.js';
 import { type HostTensor, hostZeros, int64 } from '../tensors.js';
 import type { XlaDevice } from './device.js';
+import { gather } from './gather.js';
 import type { PjrtBuffer } from './pjrt.js';
 import { Batch, type KeptValue, ownBatch, XlaState } from './state.js';
 import { type Variant, Variants } from './variants.js';
@@ -324,7 +325,7 @@ export class XlaExecutable implements Executable {
     if (own && own.room >= needed) return own;
     if (!changes && states.length === 1 && first.rows === 1 && first.room >= needed) return first;
     const room = Math.max(this.roomOf(needed), ...states.map(({ batch }) => batch.room));
-    return this.device.gather(states, room);
+    return gather(this.device, states, room);
   }
 
   private expectAlive(): void {
