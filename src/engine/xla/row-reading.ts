@@ -6,7 +6,7 @@
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type DType, packRow, rowDims, type TensorData } from '../../graph/index.js';
 import type { XlaDevice } from './device.js';
-import type { PjrtBuffer, PjrtExecutable } from './pjrt.js';
+import { OutOfDeviceMemory, type PjrtBuffer, type PjrtExecutable } from './pjrt.js';
 import type { KeptValue, XlaState } from './state.js';
 
 /** Values of fewer bytes are put together. */
@@ -35,7 +35,14 @@ export async function readRow(
   await programFor(device, planFor(state, names));
   const { plan, results } = await device.exclusively(async () => {
     const plan = planFor(state, names);
-    return { plan, results: await cutOut(device, plan) };
+    try {
+      return { plan, results: await cutOut(device, plan) };
+    } catch (error) {
+      if (!(error instanceof OutOfDeviceMemory)) throw error;
+      // Values that need not be cut out of a batch are then copied as they are, which takes no memory on the device.
+      const apart = planFor(state, names, 0);
+      return { plan: apart, results: await cutOut(device, apart) };
+    }
   });
   try {
     const { values, packed, alone, entries } = plan;
@@ -66,12 +73,16 @@ export async function readRow(
   }
 }
 
-function planFor({ batch, row, length }: XlaState, names: readonly string[]): Plan {
+function planFor(
+  { batch, row, length }: XlaState,
+  names: readonly string[],
+  packedBytes: number = PACKED_BYTES,
+): Plan {
   const { rows, room } = batch;
   const entries = Math.min(room, entriesFor(length, room));
   const values = names.map((name) => batch.values.get(name)!);
   const small = values.filter(
-    (value) => elementsOf(value, entries) * DTYPES[value.spec.dtype].bytes < PACKED_BYTES,
+    (value) => elementsOf(value, entries) * DTYPES[value.spec.dtype].bytes < packedBytes,
   );
   const packed = new Map<DType, KeptValue[]>();
   if (small.length > 1)

@@ -20,6 +20,7 @@ import { uniform } from '../../graph/testing/random.js';
 import { type Program, type State, stateChanges } from '../program.js';
 import { float32, int64, type QuantizedTensor } from '../tensors.js';
 import { XlaDevice, type XlaOptions } from './device.js';
+import { OutOfDeviceMemory } from './pjrt.js';
 import { EvaluatorClient } from './testing/evaluator-client.js';
 
 const WIDTH = 3;
@@ -182,6 +183,19 @@ test('states that do not grow stay where they are, whatever room is asked for, a
   expect(Array.from(read, ([name, { data }]) => [name, numbers(data)])).toEqual([
     ['third', [24, 30, 36]],
     ['first', [8, 10, 12]],
+  ]);
+});
+
+test('a state is read where the device has no memory to put its values together', async () => {
+  const { client, executable, feed } = await memory();
+  const state = executable.newState();
+  await executable.run(feed([1, 2, 3]), [state]);
+  client.failure = new OutOfDeviceMemory('played', 1e9, undefined);
+  const read = await state.read();
+  expect(client.failure).toBe(undefined);
+  expect(Array.from(read, ([name, { data }]) => [name, numbers(data)])).toEqual([
+    ['total', [2, 3, 4]],
+    ['seen', [1, 2, 3]],
   ]);
 });
 

@@ -55,7 +55,7 @@ export function joinRows(values: readonly RowValue[], rows: number): LoweredToHl
 export function putRow(values: readonly RowValue[], rows: readonly RowValue[]): LoweredToHlo {
   const { builder, parameters, argument, number } = begin(undefined);
   const given = values.map((value) => argument(value, value.dims));
-  // Of one name with the value, but not donated: a name stands for its first argument.
+  // Under names of their own, since arguments are donated by name.
   const parts = rows.map((row) => argument({ ...row, name: `${row.name}, the row` }, row.dims));
   const at = number('row');
   const results = values.map((value, i) => {
