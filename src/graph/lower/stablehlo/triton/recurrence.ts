@@ -8,12 +8,7 @@
  *     o = (q e^c) S + (q . r) u [+ (q . k) v]        S' = e^(c_last) S + (r e^(c_last - c))^T u [+ (k e^(c_last - c))^T v]
  *
  * Chunks are independent but for S. So one kernel makes all that does not depend on it, T applied to v and to f e^c included; the next goes
- * from chunk to chunk with some columns of S; and one makes the output. The gradient does the same back in time: with G = dL/dS',
- *
- *     y = T^T du     du = (q . r)^T do + (r e^(c_last - c)) G     dL/dS = e^(c_last) G + (q e^c)^T do - (f e^c)^T y
- *     d(f e^c) = -y S^T     dA = -(y u^T) below the diagonal     dv = y, or (q . k)^T do + (k e^(c_last - c)) G - (f . k)^T y
- *
- * and what reaches a gate is the sum, over the tokens from its own on, of q dq + f df - k dk - r dr, and of S' G.
+ * from chunk to chunk with some columns of S; and one makes the output. recurrence-gradient.ts does the same back in time.
  */
 import type { Heads } from '../../../ops/recurrence.js';
 import type { StableHloBuilder } from '../builder.js';
@@ -40,7 +35,7 @@ const MOST_OF_ALL = 64;
 const STEPS = 64;
 const COLUMNS = 32;
 /** Warps of a program, and of those that have too many matrices for the registers of so few. */
-const WARPS = { few: 4, many: 8 };
+export const WARPS = { few: 4, many: 8 };
 
 /** Log decay in the first tokens of documents: of 8e-40, which leaves the sums of gates most of their bits. */
 const NEVER = -90;
@@ -48,7 +43,7 @@ const NEVER = -90;
 type Arrays<Name extends string> = Readonly<Partial<Record<Name, Plain | undefined>>>;
 
 /** Builds and calls a kernel with arrays of these names, of which those that are undefined are left out. */
-function call<Given extends string, Made extends string>(
+export function call<Given extends string, Made extends string>(
   builder: StableHloBuilder,
   shape: Shape,
   { name, places, warps }: { name: string; places: number; warps: number },
@@ -78,7 +73,7 @@ function call<Given extends string, Made extends string>(
 }
 
 /** What the kernels are given of the operator's operands. */
-interface Prepared {
+export interface Prepared {
   readonly shape: Shape;
   readonly query: Plain;
   readonly key: Plain;
@@ -93,7 +88,7 @@ interface Prepared {
 }
 
 /** Operands as the kernels take them; undefined where there is no kernel for them. */
-function prepared(
+export function prepared(
   builder: StableHloBuilder,
   operands: readonly (Value | undefined)[],
   heads: Heads,
@@ -152,7 +147,7 @@ function firstOfDocument(builder: StableHloBuilder, documents: Plain): Plain {
 }
 
 /** What a chunk's tokens are multiplied with: the operands' tiles, and their decay. */
-function tilesOf(
+export function tilesOf(
   kernel: ChunkKernel,
   shape: Shape,
   arrays: Readonly<
@@ -202,7 +197,8 @@ interface Carried {
   readonly last: Plain;
 }
 
-function carried(builder: StableHloBuilder, given: Prepared): Carried {
+/** The forward pass but for its output. */
+export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const { shape, query, key, value, find, remove, rate, gate, state } = given;
   const { batch, sequence, heads, keySize, valueSize, steps, columns, element, removes } = shape;
   const chunks = chunksOf(shape);
@@ -319,7 +315,7 @@ function carried(builder: StableHloBuilder, given: Prepared): Carried {
 }
 
 /** What is written under k and under r: v, u or both. */
-function writesOf({ value, shape: { removes } }: Prepared, written: Plain | undefined): Plain[] {
+export function writesOf({ value, shape: { removes } }: Prepared, written: Plain | undefined): Plain[] {
   if (removes === 'other') return [value, written!];
   return [removes === 'key' ? written! : value];
 }
@@ -358,211 +354,4 @@ export function recurrenceByKernels(
     },
   );
   return [output, last, written ?? builder.splat(0, 'f32', value.dims)];
-}
-
-/** The gradient by each of `linearRecurrence`'s operands but the documents; undefined where there is no kernel for it. */
-export function recurrenceGradientByKernels(
-  builder: StableHloBuilder,
-  operands: readonly (Value | undefined)[],
-  seeds: { readonly dOutput: Value; readonly dLast: Value },
-  heads: Heads,
-): (Plain | undefined)[] | undefined {
-  const given = prepared(builder, operands, heads);
-  if (!given) return undefined;
-  const { shape, query, key, value, find, remove, rate, gate, state, isFirst } = given;
-  const { batch, sequence, heads: count, keySize, valueSize, steps, columns, element, removes } = shape;
-  const chunks = chunksOf(shape);
-  const erases = removes !== 'nothing';
-  // The builder emits the same instruction once, so that these are the values of the forward pass.
-  const { sums, asked, kept, seen, found, inverse, foundValues, states, written } = carried(builder, given);
-  const dOutput = builder.narrow(seeds.dOutput);
-  const dLast = builder.wide(seeds.dLast);
-  const per = (size: number, as: CallResult['element'] = element): CallResult => ({
-    element: as,
-    dims: [batch, sequence, count * size],
-  });
-
-  const back = erases
-    ? call(
-        builder,
-        shape,
-        { name: 'recurrence_chunks_back', places: chunks, warps: WARPS.few },
-        { seen: seen.at(-1)!, inverse: inverse!, kept: kept.at(-1)!, dOutput },
-        { own: per(valueSize), perState: per(keySize) },
-        (kernel, arrays) => {
-          const chunk = kernel.place;
-          const inverse = kernel.transposed(kernel.read(arrays.inverse, chunk, steps));
-          const dWritten = kernel.transposedProduct(
-            kernel.read(arrays.seen, chunk, steps),
-            kernel.read(arrays.dOutput, chunk, valueSize),
-          );
-          kernel.write(arrays.own, chunk, kernel.product(inverse, dWritten));
-          kernel.write(
-            arrays.perState,
-            chunk,
-            kernel.product(inverse, kernel.read(arrays.kept, chunk, keySize)),
-          );
-        },
-      )
-    : undefined;
-
-  const through = call(
-    builder,
-    shape,
-    { name: 'recurrence_states_back', places: valueSize / columns, warps: WARPS.few },
-    { sums, asked, dOutput, found, own: back?.own, perState: back?.perState, dLast },
-    {
-      dStates: { element, dims: [batch, chunks, count, keySize, valueSize] },
-      ...(erases && { solved: per(valueSize) }),
-      dState: { element: 'f32', dims: state.dims },
-    },
-    (kernel, arrays) => {
-      const part = kernel.part();
-      const end = kernel.chunks(
-        (chunk) => ({
-          last: kernel.lastGatesAsColumn(arrays.sums, chunk),
-          asked: kernel.read(arrays.asked, chunk, keySize),
-          dOutput: kernel.read(arrays.dOutput, chunk, valueSize, { part }),
-          ...(erases && {
-            found: kernel.read(arrays.found, chunk, keySize),
-            own: kernel.read(arrays.own, chunk, valueSize, { part }),
-            perState: kernel.read(arrays.perState, chunk, keySize),
-          }),
-        }),
-        kernel.wide(kernel.readOnly(arrays.dLast, part)),
-        true,
-        (chunk, now: Record<string, KernelValue>, after) => {
-          kernel.writeState(arrays.dStates, chunk, after, part);
-          const before = kernel.multiply(after, kernel.exp2(now.last!));
-          const asked = kernel.transposedProduct(now.asked!, now.dOutput!, before);
-          if (!erases) return asked;
-          const solved = kernel.product(now.perState!, after, kernel.wide(now.own!));
-          kernel.write(arrays.solved, chunk, solved, { ...part, size: valueSize });
-          return kernel.subtract(asked, kernel.transposedProduct(now.found!, solved));
-        },
-      );
-      kernel.writeOnly(arrays.dState, end, part);
-    },
-  );
-
-  /** Where heads share an operand the gradients of all are summed, in float32. */
-  const like = (x: Plain, size: number): CallResult =>
-    per(size, x.dims[2] === count * size ? x.element : 'f32');
-  const [write, other] = writesOf(given, written);
-  const made = call(
-    builder,
-    shape,
-    { name: 'recurrence_back', places: chunks, warps: WARPS.many },
-    {
-      ...{ query, key, find, remove, rate, sums, states, dStates: through.dStates, dOutput },
-      ...{ write: write!, other, solved: through.solved, ...(rate && { value }) },
-      ...(removes !== 'key' && { seen: seen[0]!, foundValues }),
-    },
-    {
-      dQuery: like(query, keySize),
-      dKey: like(key, keySize),
-      dValue: { element: value.element, dims: value.dims },
-      dGate: { element: 'f32', dims: gate.dims },
-      ...(find && { dFind: like(find, keySize) }),
-      ...(remove && { dRemove: like(remove, keySize) }),
-      ...(rate && { dRate: { element: 'f32', dims: rate.dims } }),
-    },
-    (kernel, arrays) => {
-      const tiles = tilesOf(kernel, shape, arrays);
-      const { chunk, query, key, rate, find, asking, written } = tiles;
-      const sum = (terms: readonly KernelValue[]): KernelValue => terms.reduce((a, b) => kernel.add(a, b));
-      const readAll = () => ({
-        seeds: (erases ? [arrays.dOutput, arrays.solved] : [arrays.dOutput]).map((array) =>
-          kernel.read(array, chunk, valueSize),
-        ),
-        writes: (other ? [arrays.write, arrays.other] : [arrays.write]).map((array) =>
-          kernel.read(array, chunk, valueSize),
-        ),
-        dAfter: kernel.readState(arrays.dStates, chunk),
-      });
-
-      const given = readAll();
-      const [dOutput, solved] = given.seeds as [KernelValue, KernelValue?];
-      const gradients = given.seeds.map((seed, i) =>
-        given.writes.map((x) => {
-          const all = kernel.below(kernel.productTransposed(seed, x));
-          return i === 0 ? all : kernel.negative(all);
-        }),
-      );
-      // Nothing decays between a token and itself.
-      const onDiagonal = given.writes.map((x) => kernel.sum(kernel.times(dOutput, x), 1));
-      let dValue = rate ? kernel.times(solved!, rate) : solved;
-      if (removes !== 'key') {
-        dValue = kernel.transposedProduct(kernel.read(arrays.seen, chunk, steps), dOutput);
-        dValue = kernel.product(kernel.times(key, tiles.untilEnd()), given.dAfter, dValue);
-        if (solved) {
-          const found = kernel.read(arrays.foundValues, chunk, steps);
-          dValue = kernel.subtract(dValue, kernel.transposedProduct(found, solved));
-        }
-      }
-      kernel.write(arrays.dValue, chunk, dValue!);
-      const ofValue =
-        rate && kernel.sum(kernel.times(kernel.read(arrays.value, chunk, valueSize), solved!), 1);
-
-      const within = kernel.decayedProductsBack(asking, written, gradients, arrays.sums, tiles.sums, chunk);
-
-      // Read once more, so that they are not in registers meanwhile.
-      const { seeds, writes, dAfter } = readAll();
-      const before = kernel.readState(arrays.states, chunk);
-      const sinceStart = tiles.sinceStart();
-      const [dQuery, dFind] = within[0].map((x, i) => {
-        const ofState = kernel.multiply(kernel.productTransposed(seeds[i]!, before), sinceStart);
-        return i === 0 ? kernel.add(x, ofState) : kernel.subtract(x, ofState);
-      });
-      const gained = [kernel.times(query, dQuery!), ...(dFind ? [kernel.times(find!, dFind)] : [])];
-      const dQueries = [dQuery!, ...written.map((x, i) => kernel.times(x, onDiagonal[i]!))];
-      kernel.write(arrays.dQuery, chunk, sum(dQueries));
-      if (arrays.dFind) kernel.write(arrays.dFind, chunk, dFind!);
-      if (rate)
-        kernel.write(arrays.dRate, chunk, kernel.add(ofValue!, kernel.sum(kernel.times(key, dFind!), 1)));
-
-      const untilEnd = tiles.untilEnd();
-      const held = kernel.sum(kernel.times(before, dAfter), 1, 0);
-      let ends = kernel.multiply(held, kernel.exp2(tiles.last));
-      let changes = sum(gained);
-      for (const [i, array] of [arrays.dKey, arrays.dRemove].slice(0, written.length).entries()) {
-        const ofState = kernel.multiply(kernel.productTransposed(writes[i]!, dAfter), untilEnd);
-        ends = kernel.add(ends, kernel.sum(kernel.times(written[i]!, ofState), 0));
-        const all = kernel.add(within[1][i]!, ofState);
-        changes = kernel.subtract(changes, kernel.times(written[i]!, all));
-        const dKeys = [
-          all,
-          kernel.times(query, onDiagonal[i]!),
-          ...(rate ? [kernel.multiply(dFind!, rate)] : []),
-        ];
-        kernel.write(array, chunk, sum(dKeys));
-      }
-      kernel.write(arrays.dGate, chunk, kernel.add(kernel.sinceGate(changes), kernel.perGate(ends)));
-    },
-  );
-
-  const shared = (x: Plain, like: Plain): Plain =>
-    builder.as(gathered(builder, x, keySize, like.dims[2]! / keySize), like.element);
-  const { dGate } = made;
-  return [
-    shared(made.dQuery, query),
-    shared(made.dKey, key),
-    made.dValue,
-    isFirst
-      ? builder.select(builder.broadcast(isFirst, dGate.dims), builder.splat(0, 'f32', dGate.dims), dGate)
-      : dGate,
-    through.dState,
-    made.dRate,
-    find && shared(made.dFind, find),
-    remove && shared(made.dRemove, remove),
-  ];
-}
-
-/** The sum over heads that share one of `own`: [batch, sequence, own * size]. */
-function gathered(builder: StableHloBuilder, x: Plain, size: number, own: number): Plain {
-  const [batch, sequence, width] = x.dims as [number, number, number];
-  const heads = width / size;
-  if (own === heads) return x;
-  const apart = builder.reshape(x, [batch, sequence, own, heads / own, size]);
-  return builder.reshape(builder.reduce('add', apart, [3]), [batch, sequence, own * size]);
 }
