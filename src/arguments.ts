@@ -22,6 +22,11 @@ export function expectObject(value: unknown, subject: string, expected: string):
   if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(value, subject, expected);
 }
 
+/** Throws `DataError` for options that are no object. */
+export function expectOptions(value: unknown): asserts value is object {
+  expectObject(value, 'the options are', 'an object, or nothing');
+}
+
 /** The most characters of a text that are repeated. */
 const LONGEST = 60;
 

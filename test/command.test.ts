@@ -131,6 +131,17 @@ test.runIf(existsSync('/dev/full'))('a full disk under standard output is report
   closeSync(full);
 });
 
+test.each(['generate', 'chat', 'explain'])('%s refuses standard input that is not UTF-8', (command) => {
+  const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+  const input = Buffer.from([0x6c, 0xe9, 0x20, 0x0a]);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, command, 'sotu-hybrid'], {
+    input,
+    encoding: 'utf8',
+  });
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(/heddle: standard input is not UTF-8 text: convert it to UTF-8\n$/);
+});
+
 test.each([
   [['generate', 'sotu-hybrid', '--seed', '99999999999999999999'], /expected a whole number from 0 to 9,007,/],
   [
@@ -138,6 +149,12 @@ test.each([
     /--data package\.json is a file, and a folder is expected/,
   ],
   [['train', 'sotu', '-o', 'none', '--devices', '2'], /GPUs on --device cuda, and the device is cpu/],
+  [['train', 'sotu', '-o', 'none', '--precision', 'bfloat16'], /is for --device cuda, and the device is cpu/],
+  [['generate', 'sotu-hybrid', '--precision', 'bfloat16'], /is for --device cuda, and the device is cpu/],
+  [
+    ['explain', 'sotu-hybrid', '--text', 'My', '--out', 'package.json/page.html'],
+    /Could not write package\.json\/page\.html: a file stands where a folder is needed/,
+  ],
   [['train', 'sotu', '-o', 'none', '--shard', 'full'], /GPUs on --device cuda, and the device is cpu/],
   [
     ['archive', 'add', 'docs', '--archive', 'package.json'],

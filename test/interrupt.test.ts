@@ -11,10 +11,10 @@ test('the second Ctrl-C ends work that cannot be stopped', async () => {
   const koffi = new URL('../node_modules/koffi/index.js', import.meta.url).href;
   const script = `
     import koffi from ${JSON.stringify(koffi)};
-    import { abortedByPerson } from ${JSON.stringify(module)};
+    import { savingAtCtrlC } from ${JSON.stringify(module)};
     koffi.load(null).func('int sleep(int seconds)').async(100_000, () => {});
     process.on('exit', () => console.log('exit listener'));
-    abortedByPerson(() => console.log('saving'));
+    savingAtCtrlC(() => new Promise(() => {}), () => console.log('saving'));
     console.log('ready');`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
   let said = '';
@@ -27,6 +27,23 @@ test('the second Ctrl-C ends work that cannot be stopped', async () => {
   child.kill('SIGINT');
   expect(await ended).toBe('SIGINT');
   expect(said).toBe('ready\nsaving\nexit listener\n');
+});
+
+test('after the work that saves its result, a signal ends the process as usual', async () => {
+  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
+  const script = `
+    import { savingAtCtrlC } from ${JSON.stringify(module)};
+    setInterval(() => {}, 1000);
+    await savingAtCtrlC(async () => {}, () => console.log('saving'));
+    console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+  let said = '';
+  const ended = new Promise<unknown>((resolve) => child.on('close', (_, signal) => resolve(signal)));
+  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
+  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  child.kill('SIGTERM');
+  expect(await ended).toBe('SIGTERM');
+  expect(said).toBe('ready\n');
 });
 
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('after %s work saves its result', async (signal) => {

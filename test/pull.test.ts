@@ -64,6 +64,20 @@ async function expectGoesOn(): Promise<void> {
   expectWhole();
 }
 
+test('takes the address of the page of a model, and refuses others by their whole names', async () => {
+  const first = await heddle(['pull', `${server.endpoint}/${server.repo}/`, '--out', folder]);
+  expect(first.stderr).toContain(`weavers/loom-1b (main): 5 files, 305 kB, into ${folder}\n`);
+  expect(first.code).toBe(0);
+  expectWhole();
+  for (const name of ['https://other.example/weavers/loom-1b', 'weavers', 'a/b:c:Q4_K_M']) {
+    const { code, stderr } = await heddle(['pull', name, '--out', join(here, 'none')]);
+    expect(stderr).toContain(
+      `"${name.replace(/:Q4_K_M$/, '')}" is not the name of a model. Expected owner/name`,
+    );
+    expect(code).toBe(1);
+  }
+});
+
 test('downloads a model, prints its size and the next command; a second call has nothing to do', async () => {
   const first = await pull();
   expect(first.stderr.trimEnd().split('\n')).toEqual([

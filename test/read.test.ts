@@ -157,6 +157,11 @@ describe('refuses', () => {
       'Could not write',
       'a folder on the way',
     );
+    expectRefusal(
+      await read(text, '--save', join(text, 'a.state')),
+      'Could not write',
+      'a file stands where a folder is needed',
+    );
     expectRefusal(await read(text, '--save', here), `Could not write ${here}: something that is no file`);
   });
 

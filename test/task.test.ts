@@ -67,6 +67,31 @@ test('trains, tests, and prints both results', async () => {
   expect(code).toBe(0);
 });
 
+test('a signal ends the test of a trained model', async () => {
+  const args = [
+    'task',
+    'run',
+    'parity',
+    '--length',
+    '6',
+    '--pattern',
+    'M-',
+    '--steps',
+    '0',
+    '--threads',
+    '1',
+  ];
+  const { code, stdout } = await heddle(
+    [...args, '--examples', '20000', '--out', at('stopped')],
+    (stderr, child) => {
+      if (stderr.includes('done: ')) child.kill('SIGTERM');
+    },
+  );
+  // Between the training and the test a signal ends the process by itself.
+  expect([130, null]).toContain(code);
+  expect(stdout).toBe('');
+});
+
 test.each([
   [['chess'], /there is no task 'chess'; there are mqar-8/],
   [['mqar-16', '--length', '20'], /mqar-16 needs 64 tokens at least, and 20 were asked for/],

@@ -62,7 +62,7 @@ export const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
 
 /**
  * The step for several GPUs: 350M parameters, 32 sequences of 1,024 tokens, so that each of two GPUs has the 16 of the other benchmarks. The plugin keeps memory of
- * devices that were disposed of, so that all variants together need nine tenths of an H200.
+ * devices that were disposed of, so that all variants together need some nine tenths of an H200 (`--memory 0.9`).
  */
 export const SHARED_TASK: TrainingTask = {
   name: '(M-M-M-M-S-)x8, 350M',

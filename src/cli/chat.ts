@@ -3,6 +3,7 @@
  * turns, so that a turn reads only new tokens.
  */
 import { createInterface } from 'node:readline/promises';
+import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { ConfigError, DataError, TokenizerError } from '../errors.js';
 import {
@@ -25,6 +26,7 @@ import {
 } from './generation-options.js';
 import { loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { sourceOf } from './source-of.js';
+import { standardInput } from './standard-input.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ChatFlags extends GenerationFlags {
@@ -79,7 +81,13 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   say(
     `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /help tells what else there is.`,
   );
-  const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' });
+  const input = process.stdin.isTTY === true ? process.stdin : Readable.from(standardInput());
+  const terminal = createInterface({ input, output: process.stderr, prompt: '> ' });
+  let failure: Error | undefined;
+  input.on('error', (error) => {
+    failure = error;
+    terminal.close();
+  });
   let interrupt = new AbortController();
   terminal.on('SIGINT', () => interrupt.abort());
   terminal.prompt();
@@ -96,6 +104,7 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   }
   partner.dispose();
   await model.dispose();
+  if (failure) throw failure;
 }
 
 const COMMANDS: readonly (readonly [string, string])[] = [

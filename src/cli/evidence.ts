@@ -18,7 +18,7 @@ import { numbersTold } from './evidence-numbers.js';
 import { say } from './follow-run.js';
 import { formatDuration, table } from './format.js';
 import { abortedByPerson } from './interrupt.js';
-import { precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
+import { expectPrecision, precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
 import { each, number } from './options.js';
 
 interface EvidenceFlags {
@@ -72,6 +72,7 @@ export function configure(command: Command): void {
 
 async function run(flags: EvidenceFlags): Promise<void> {
   const { quick } = flags;
+  expectPrecision(flags.precision, flags.device);
   const out = flags.out ?? (quick ? 'runs/evidence' : 'docs/evidence');
   const works = worksOf(flags);
   if (flags.list) {

@@ -1,6 +1,5 @@
 /** `heddle explain`: traces a model while it reads a text, and attributes the tokens that it generates. */
 
-import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import type { LanguageModel, Session } from '../generate/index.js';
@@ -17,8 +16,10 @@ import {
   loadAsAsked,
   MODEL_HELP,
 } from './loading-options.js';
+import { expectWritable } from './named-file.js';
 import { wholeNumber } from './options.js';
 import { sourceOf } from './source-of.js';
+import { readStandardInput } from './standard-input.js';
 
 interface ExplainFlags extends LoadingFlags {
   text?: string;
@@ -55,6 +56,7 @@ function numberList(value: string): number[] {
 }
 
 async function run(folder: string, flags: ExplainFlags): Promise<void> {
+  if (flags.out !== undefined) await expectWritable(flags.out);
   const model = await loadAsAsked(folder, flags);
   const source = await sourceOf(model.model, flags);
   const { read, ids } =
@@ -90,7 +92,7 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
 
 /** Removes the newline at the end of a file. */
 async function textToRead({ text }: ExplainFlags): Promise<string> {
-  return text ?? (await textOf(process.stdin)).replace(/\n$/, '');
+  return text ?? (await readStandardInput()).replace(/\n$/, '');
 }
 
 /** The tokens to trace: those of the prompt, then generated ones. */

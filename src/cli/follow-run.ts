@@ -11,7 +11,7 @@ import {
   train,
 } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
-import { abortedByPerson, endSoon } from './interrupt.js';
+import { endSoon, savingAtCtrlC } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
 /** The input of a training run, without the parts that `followRun` adds. */
@@ -45,16 +45,19 @@ export async function followRun(
   if (input.settings.steps === 0)
     say('note        0 steps: nothing is trained, and the model is written as it begins');
   const device = await openDevice(options.device, deviceOptions);
-  const signal = abortedByPerson(() => say('\ninterrupted: saving when the present steps are done'));
   const writer = sampler && (options.device === 'cpu' ? device : await openWriter(input.model));
   const progress = new Progress(input.settings, wording);
-  const result = await train({
-    ...input,
-    device,
-    ...(sampler && { sample: sampler(writer!) }),
-    onEvent: (event) => progress.show(event),
-    signal,
-  })
+  const result = await savingAtCtrlC(
+    (signal) =>
+      train({
+        ...input,
+        device,
+        ...(sampler && { sample: sampler(writer!) }),
+        onEvent: (event) => progress.show(event),
+        signal,
+      }),
+    () => say('\ninterrupted: saving when the present steps are done'),
+  )
     .finally(() => progress.clear())
     .catch((error: unknown) => {
       if (device.group) endSoon();

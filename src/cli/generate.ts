@@ -1,5 +1,4 @@
 /** `heddle generate`: continues a text. */
-import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { type LanguageModel, loadSnapshot } from '../generate/index.js';
 import { modelFolder, type SourceGiven, sourceConfigOf, sourcePlaces } from '../models/index.js';
@@ -13,6 +12,7 @@ import {
 } from './generation-options.js';
 import { loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { sourceOf } from './source-of.js';
+import { readStandardInput } from './standard-input.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
@@ -79,7 +79,7 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   if (source !== undefined) await session.readSource(source);
   // After a source or a state the prompt is optional, so standard input is not read from a terminal.
   const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
-  const given = flags.prompt ?? (waits ? await text(process.stdin) : '');
+  const given = flags.prompt ?? (waits ? await readStandardInput() : '');
   const prompt = await promptOf(given, folder, { ...flags, source, adapter: model.adapter });
   if (prompt !== '' || session.tokens.length === 0) await session.read(prompt);
   const readTime = performance.now() - started;

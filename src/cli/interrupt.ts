@@ -33,8 +33,25 @@ export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** A signal that the first Ctrl-C aborts, for work that then saves what it has and ends. A second Ctrl-C ends the process. */
-export function abortedByPerson(onAbort: () => void = () => undefined): AbortSignal {
+/** Runs work that saves what it has and ends when its signal is aborted, which the first Ctrl-C does. A second Ctrl-C ends the process. */
+export async function savingAtCtrlC<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  onAbort: () => void,
+): Promise<T> {
+  const { signal, stop } = listen(onAbort);
+  try {
+    return await work(signal);
+  } finally {
+    stop();
+  }
+}
+
+/** A signal that the first Ctrl-C aborts, until the process ends. A second Ctrl-C ends the process. */
+export function abortedByPerson(): AbortSignal {
+  return listen(() => undefined).signal;
+}
+
+function listen(onAbort: () => void): { signal: AbortSignal; stop: () => void } {
   const interrupt = new AbortController();
   let interruptedAt = 0;
   const onSignal = (): void => {
@@ -46,5 +63,8 @@ export function abortedByPerson(onAbort: () => void = () => undefined): AbortSig
     interrupt.abort();
   };
   for (const signal of ENDING_SIGNALS) process.on(signal, onSignal);
-  return interrupt.signal;
+  const stop = (): void => {
+    for (const signal of ENDING_SIGNALS) process.off(signal, onSignal);
+  };
+  return { signal: interrupt.signal, stop };
 }

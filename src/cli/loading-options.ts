@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
 import { type LanguageModel, type LoadOptions, loadModel } from '../generate/index.js';
 import type { Precision } from '../graph/index.js';
 import { checkpointFolder, QUANTIZED_BLOCK, SHIPPED_MODEL } from '../models/index.js';
@@ -94,7 +95,15 @@ export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<Langua
   return loadModel(folder, { ...loadOptions(flags), notice, onCompile: compilingLine() });
 }
 
-/** The options of `loadModel`, for this or another thread. */
+/** Throws `ConfigError` where the products of matrices would be in bfloat16 on another device than cuda, which computes in float32. */
+export function expectPrecision(precision: string | undefined, device: string | undefined): void {
+  if (precision !== 'bfloat16' || device === undefined || device === 'cuda') return;
+  throw new ConfigError(
+    `--precision bfloat16 is for --device cuda, and the device is ${device}: leave it out`,
+  );
+}
+
+/** The options of `loadModel`, for this or another thread. Throws `ConfigError` for a precision that the device does not have. */
 export function loadOptions({
   device,
   threads,
@@ -103,6 +112,7 @@ export function loadOptions({
   quantize,
   cache,
 }: LoadingFlags): LoadOptions {
+  expectPrecision(precision, device);
   return {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),

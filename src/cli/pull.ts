@@ -15,14 +15,18 @@ interface PullOptions {
 /** Arguments, options and action of `heddle pull`. */
 export function configure(command: Command): void {
   command
-    .argument('<owner/name>', "the model, as the hub's page names it; owner/name:Q4_K_M takes a GGUF file")
+    .argument(
+      '<owner/name>',
+      "the model, as the hub's page names it, or the page's address; owner/name:Q4_K_M takes a GGUF file",
+    )
     .option('-o, --out <folder>', 'where the model goes (default: models/<owner>/<name>)')
     .option('--revision <name>', 'a branch, a tag or a commit', 'main')
     .action(run);
 }
 
 async function run(model: string, options: PullOptions): Promise<void> {
-  const [repo = model, format] = model.split(':', 2);
+  const hub = hubFromEnvironment();
+  const { repo, format } = partsOf(model, hub.endpoint);
   const folder = options.out ?? join('models', ...repo.split('/')) + (format ? `-${format}` : '');
   const signal = abortedByPerson();
   const progress = new DownloadProgress();
@@ -32,7 +36,7 @@ async function run(model: string, options: PullOptions): Promise<void> {
       ...(format !== undefined && { format }),
       revision: options.revision,
       folder,
-      hub: hubFromEnvironment(),
+      hub,
       signal,
       onEvent: (event) => show(progress, event, { repo, revision: options.revision, folder }),
     });
@@ -52,6 +56,15 @@ async function run(model: string, options: PullOptions): Promise<void> {
     say('interrupted: what was downloaded is kept. Go on with the same command.');
     process.exitCode = 130;
   }
+}
+
+/** The name of a model and the form of its weights, of which either the name or the address of its page is given. */
+function partsOf(given: string, endpoint: string): { repo: string; format?: string } {
+  const page = `${endpoint}/`;
+  const named = given.startsWith(page) ? given.slice(page.length).replace(/\/$/, '') : given;
+  // The colon of an address has a slash behind it.
+  const [, repo = named, format] = /^(.+):([^:/]+)$/.exec(named) ?? [];
+  return { repo, ...(format !== undefined && { format }) };
 }
 
 function show(progress: DownloadProgress, event: PullEvent, { repo, revision, folder }: Shown): void {

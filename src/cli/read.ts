@@ -1,13 +1,9 @@
 /**
  * `heddle read`: reads texts once and saves the state. `generate` and `chat` continue from it with `--state`, as if they had just read the texts.
  */
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { inWords } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
-import { StorageError } from '../errors.js';
 import type { LanguageModel, Session } from '../generate/index.js';
 import { expectNoSource } from '../models/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
@@ -20,6 +16,7 @@ import {
   loadAsAsked,
   MODEL_HELP,
 } from './loading-options.js';
+import { expectWritable } from './named-file.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ReadFlags extends LoadingFlags {
@@ -90,21 +87,6 @@ async function readAll(
     }
   } finally {
     progress.clear();
-  }
-}
-
-/** Checks the output path first, so that hours of reading do not fail at the end. */
-async function expectWritable(path: string): Promise<void> {
-  try {
-    await access(dirname(path), constants.W_OK);
-  } catch (error) {
-    throw inWords(path, error);
-  }
-  const there = await stat(path).catch(() => undefined);
-  if (there && !there.isFile()) {
-    throw new StorageError(
-      `Could not write ${path}: something that is no file is there. Choose another name.`,
-    );
   }
 }
 

@@ -18,7 +18,7 @@ import {
   type TrainingSettings,
 } from '../train/index.js';
 import { byLetter } from './by-letter.js';
-import { compilingLine, threadsOption, trainingDeviceOption } from './loading-options.js';
+import { compilingLine, expectPrecision, threadsOption, trainingDeviceOption } from './loading-options.js';
 import { readNamedFile } from './named-file.js';
 import { number, wholeNumber } from './options.js';
 
@@ -168,10 +168,11 @@ export function phasesOption(): Option {
     .conflicts('steps');
 }
 
-/** The options of `openDevice`. Throws `ConfigError` for GPUs that do not divide a batch, and for incomplete options of a group of processes. */
+/** The options of `openDevice`. Throws `ConfigError` for what the device does not have, for GPUs that do not divide a batch, and for incomplete options of a group of processes. */
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   const { threads, precision, devices, shard, deterministic, batch } = flags;
   const group = groupOf(flags);
+  expectPrecision(precision?.all, flags.device);
   if (flags.device !== 'cuda' && ((devices ?? 1) > 1 || shard !== undefined))
     throw new ConfigError(
       `--devices and --shard share the work among GPUs on --device cuda, and the device is ${flags.device}`,

@@ -201,11 +201,14 @@ async function serve(
   await working;
 }
 
-/** Standard output is the log here: if its disk is full, the server continues without it. */
+/** Standard output is the log here: if its disk is full, the server continues without it, and says so once. */
 function keepServingWithoutLog(): void {
+  let told = false;
   process.stdout.removeAllListeners('error').on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
-    process.stderr.write(`heddle: the log ends here: ${reasonOf(error)}; the server continues\n`);
+    if (!told)
+      process.stderr.write(`heddle: the log cannot be written: ${reasonOf(error)}; the server continues\n`);
+    told = true;
   });
 }
 

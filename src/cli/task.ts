@@ -18,10 +18,19 @@ import {
   readModel,
   SIZES,
 } from '../models/index.js';
-import { positionsOf, scoreText, TASKS, taskModel, taskOf } from '../tasks/index.js';
+import {
+  type PreparedTask,
+  positionsOf,
+  scoreText,
+  TASKS,
+  type Task,
+  taskModel,
+  taskOf,
+} from '../tasks/index.js';
 import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
+import { leavingNothing } from './interrupt.js';
 import { above0, choice, each, wholeNumber } from './options.js';
 import {
   addDeviceFlags,
@@ -136,14 +145,19 @@ async function runTask(name: string, flags: TaskFlags): Promise<void> {
     },
   );
   if (!completed || flags.examples === 0) return;
+  await leavingNothing(() => test(task, prepared, flags));
+}
+
+/** Tests the trained model, and prints its scores beside those of simple methods. */
+async function test(task: Task, prepared: PreparedTask, flags: TaskFlags): Promise<void> {
   const device = await openDevice(flags.device, deviceOptionsOf(flags));
-  const { weights } = await openModel(join(flags.out, CHECKPOINT));
+  const { model, weights } = await openModel(join(flags.out, CHECKPOINT));
   const { measure, chance, reference } = task;
   const shown = (score: number | undefined): string =>
     score === undefined ? '-' : scoreText(measure, score);
   const published = reference ? `${shown(reference.score)} (${reference.of})` : '-';
   const rows = [['tested on', measure.name, 'chance', 'published']];
-  const options = { count: flags.examples, seed: settings.seed, longest: flags.longest };
+  const options = { count: flags.examples, seed: flags.seed, longest: flags.longest };
   for await (const { of, value } of prepared.score({ model, weights, device }, options)) {
     rows.push([of, shown(value), shown(chance), published]);
     say(`tested      ${of}: ${shown(value)}`);

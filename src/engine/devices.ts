@@ -3,6 +3,7 @@
  * memory. The devices `webgpu`, `cuda` and `wasm` do everything with one executor.
  */
 import { availableParallelism } from 'node:os';
+import { expectOptions } from '../arguments.js';
 import { DeviceError, DeviceLimitError } from '../errors.js';
 import { askForHugePages } from './advised-memory.js';
 import { suitedBuild } from './byte-products.js';
@@ -30,9 +31,10 @@ import { compileCached } from './xla/program-cache.js';
 
 /**
  * Opens a device. Throws `DeviceError` if this machine has no such device, if ONNX Runtime is missing and cannot be fetched, or for an
- * impossible number of threads.
+ * impossible number of threads, and `DataError` for options that are no object.
  */
 export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
+  expectOptions(options);
   if (!DEVICES.includes(name)) {
     throw new DeviceError(`there is no device '${name}': use ${DEVICES.join(', ')}`);
   }

@@ -10,7 +10,7 @@
  */
 
 import { modelFolder } from '#locate';
-import { expectList, expectObject, expectText } from '../arguments.js';
+import { expectList, expectObject, expectOptions, expectText } from '../arguments.js';
 import { DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -121,9 +121,11 @@ export class ChatSession {
   constructor(
     private readonly model: LanguageModel,
     readonly template: ChatTemplate | undefined,
-    { system, stopTokens = [], after, cache, once = false, ...context }: ChatOptions = {},
+    options: ChatOptions = {},
   ) {
     expectModel(model);
+    expectOptions(options);
+    const { system, stopTokens = [], after, cache, once = false, ...context } = options;
     this.#context = context;
     this.#after = after;
     this.#once = once;
@@ -142,9 +144,11 @@ export class ChatSession {
   static async open(
     model: LanguageModel,
     name: string,
-    { lines = false, ...options }: ChatOpenOptions = {},
+    given: ChatOpenOptions = {},
   ): Promise<ChatSession | undefined> {
     expectModel(model);
+    expectOptions(given);
+    const { lines = false, ...options } = given;
     const folder = modelFolder(name);
     const template = await ChatTemplate.load(folder, {}, model.adapter);
     if (!template && !lines) return undefined;
@@ -266,6 +270,7 @@ export class ChatSession {
     try {
       const messages = prompt();
       if (messages.length === 0) throw new DataError('the conversation has no messages: give one at least');
+      expectOptions(options);
       const { schema, ...settings } = options;
       // Before anything is read, since not every schema can be enforced.
       const json = schema === undefined ? undefined : schemaNode(schema);

@@ -1,4 +1,5 @@
 /** Classification of images and sounds. */
+import { expectOptions } from '../arguments.js';
 import { type Device, type Executable, float32, type Weight } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
@@ -100,6 +101,7 @@ export class Classifier {
     options: ClassifyOptions = {},
   ): Promise<Classification> {
     if (this.isDisposed) throw disposedModel();
+    expectOptions(options);
     return classificationOf(this.config.classes, await this.reader.read(source, options));
   }
 

@@ -1,5 +1,5 @@
 /** A loaded language model: logits of whole sequences, and sessions that read and generate. */
-import { expectList } from '../arguments.js';
+import { expectList, expectOptions } from '../arguments.js';
 import {
   type Device,
   type HostTensor,
@@ -299,6 +299,7 @@ export class LanguageModel {
    */
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
     this.check(ids);
+    expectOptions(options);
     this.inspector ??= new Inspector({
       model: this.inspected,
       // WebGPU refuses empty tensors, such as the matrices of layers that are not traced.

@@ -1,4 +1,5 @@
 /** Loads a model of any kind of data, as the class for that kind. */
+import { expectOptions } from '../arguments.js';
 import { type ModelKind, wrongKind } from '../models/index.js';
 import { Classifier } from './classifier.js';
 import { Forecaster } from './forecaster.js';
@@ -35,10 +36,11 @@ export interface LoadModelOptions<K extends ModelKind | 'any' = ModelKind | 'any
  * becomes a `LanguageModel`, one of `series` a `Forecaster`, one of `images` or `sounds` a `Classifier`. Throws `CheckpointError`,
  * `ConfigError` or `TokenizerError` for files that are missing, damaged or inconsistent, and `ConfigError` for a model of another kind.
  */
-export function loadModel<K extends ModelKind | 'any' = 'text'>(
+export async function loadModel<K extends ModelKind | 'any' = 'text'>(
   name: string,
   options: LoadModelOptions<K> = {},
 ): Promise<ModelsByKind[K extends 'any' ? ModelKind : K]> {
+  expectOptions(options);
   const { kind: asked = 'text', ...own } = options;
   const kinds = [asked].flat() as readonly (ModelKind | 'any')[];
   return loadNamed<LoadedModel>(name, own, async (opened) => {

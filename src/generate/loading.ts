@@ -1,4 +1,5 @@
 /** Loads a model's files onto a device, for models of all kinds of data. */
+import { expectOptions } from '../arguments.js';
 import {
   type Device,
   type DeviceName,
@@ -53,9 +54,11 @@ export interface OpenedModel {
 /** `loadFrom` with the names that `loadModel` accepts. */
 export function loadNamed<T>(
   name: string,
-  { adapter, ...options }: LoadOptions,
+  given: LoadOptions,
   make: (opened: OpenedModel) => Promise<T>,
 ): Promise<T> {
+  expectOptions(given);
+  const { adapter, ...options } = given;
   const own = adapter === undefined ? options : { ...options, adapter: checkpointFolder(adapter) };
   return loadFrom(modelFolder(name), own, make);
 }

@@ -1,11 +1,14 @@
 /** Sessions: reading in pieces is reading at once, and what is written is what the tokens say. */
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { openDevice } from '../engine/index.js';
 import { ConfigError, DataError, SnapshotError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random, stateBytes } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
+import { ChatSession } from './chat.js';
 import { GENERATE_DEFAULTS, type GeneratedPiece, type GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
+import { loadModel } from './load-model.js';
 import { PREFILL_CHUNK } from './runner.js';
 import type { Session } from './session.js';
 import type { Snapshot } from './snapshot.js';
@@ -160,6 +163,21 @@ describe('writing', () => {
       await expect(session.read(nothing)).rejects.toThrow(DataError);
     for (const nothing of [null, undefined, {}] as unknown as Snapshot[])
       expect(() => session.restore(nothing)).toThrow(SnapshotError);
+  });
+
+  test('with options that are no object is refused', async () => {
+    const words = /^the options are (null|5|a list): expected an object, or nothing$/;
+    for (const wrong of [null, 5, []] as never[]) {
+      const session = await begun();
+      expect(() => session.generate(wrong)).toThrow(words);
+      await expect(session.read('a', wrong)).rejects.toThrow(words);
+      expect(() => language.session(wrong)).toThrow(words);
+      await expect(language.trace([1], wrong)).rejects.toThrow(words);
+      await expect(openDevice('cpu', wrong)).rejects.toThrow(words);
+      await expect(loadModel('none', wrong)).rejects.toThrow(words);
+      expect(() => new ChatSession(language, undefined, wrong)).toThrow(words);
+      await expect(new ChatSession(language, undefined).say('a', wrong).next()).rejects.toThrow(words);
+    }
   });
 
   test('a seed decides, and another one decides otherwise', async () => {

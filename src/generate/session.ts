@@ -1,5 +1,5 @@
 /** A session: reads, generates, forks and restores one sequence, and shares prefixes with other sessions through a cache. */
-import { expectList } from '../arguments.js';
+import { expectList, expectOptions } from '../arguments.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -62,8 +62,10 @@ export class Session {
 
   constructor(
     private readonly model: LanguageModel,
-    { cache }: SessionOptions = {},
+    options: SessionOptions = {},
   ) {
+    expectOptions(options);
+    const { cache } = options;
     if (cache && cache.model !== model) {
       throw new ConfigError('the cache is of another model: make one for each model');
     }
@@ -85,7 +87,9 @@ export class Session {
    * Reads a text, or tokens, after what was read before. An empty session starts from the longest cached prefix. Throws `DataError` if there is
    * nothing to read, and the signal's reason after an abort.
    */
-  async read(prompt: string | readonly number[], { signal, turn }: ReadOptions = {}): Promise<ReadResult> {
+  async read(prompt: string | readonly number[], options: ReadOptions = {}): Promise<ReadResult> {
+    expectOptions(options);
+    const { signal, turn } = options;
     signal?.throwIfAborted();
     const { tokenizer } = this.model;
     const encode = (text: string): number[] =>
@@ -149,13 +153,11 @@ export class Session {
    */
   generate(options: GenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenFork[]>;
   generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
-  generate({
-    n,
-    ...options
-  }: GenerateOptions & { n?: number } = {}): AsyncGenerator<
-    GeneratedPiece | ForkPiece,
-    StopReason | WrittenFork[]
-  > {
+  generate(
+    given: GenerateOptions & { n?: number } = {},
+  ): AsyncGenerator<GeneratedPiece | ForkPiece, StopReason | WrittenFork[]> {
+    expectOptions(given);
+    const { n, ...options } = given;
     return n === undefined ? this.generateOne(options) : this.generateMany(n, options);
   }
 
