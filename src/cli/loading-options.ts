@@ -95,7 +95,7 @@ export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<Langua
   return loadModel(folder, { ...loadOptions(flags), notice, onCompile: compilingLine() });
 }
 
-/** Throws `ConfigError` where the products of matrices would be in bfloat16 on another device than cuda, which computes in float32. */
+/** Throws `ConfigError` for bfloat16 on another device than cuda: the others multiply matrices in float32, whatever the option says. */
 export function expectPrecision(precision: string | undefined, device: string | undefined): void {
   if (precision !== 'bfloat16' || device === undefined || device === 'cuda') return;
   throw new ConfigError(
