@@ -8,13 +8,11 @@ import { type About, prepare } from './database/schema.js';
 import type { DocumentEntry, FileEntry, PageRecord, Totals } from './entries.js';
 import { PAGE_STATES } from './formats/page.js';
 import { followMove } from './moved.js';
+import { statesOf } from './places.js';
 import { clean, PageQueue } from './queue.js';
 
 /** Who owns the states of documents in the store of states. */
 export const ARCHIVE_OWNER = 'archive';
-
-/** Where archives are by default. */
-export const ARCHIVE_FOLDER = 'heddle-archive';
 
 /** Which archive is opened, and how. */
 export interface ArchiveOptions {
@@ -59,7 +57,7 @@ export class Archive {
     const database = await openDatabase(place, { create, notice, signal });
     try {
       const about = await prepare(database, language);
-      const statesPlace = states ?? `${isUrl(place) ? ARCHIVE_FOLDER : place}/states`;
+      const statesPlace = states ?? statesOf(place);
       const store = openStore(statesPlace);
       const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
       // What had the folder before may have been killed; those that borrowed it go on.

@@ -1,10 +1,5 @@
 /** A library of documents: read once, page by page, then searched and asked. */
-export {
-  ARCHIVE_FOLDER,
-  ARCHIVE_OWNER,
-  Archive,
-  type ArchiveOptions,
-} from './archive.js';
+export { ARCHIVE_OWNER, Archive, type ArchiveOptions } from './archive.js';
 export { ask, type Question, SOURCES, type Source } from './ask.js';
 export type {
   AskEvent,
@@ -23,6 +18,7 @@ export type { AnswerRequest, ArchiveModel } from './model.js';
 export { type ModelReadingOptions, modelKey, pagesToRead, readWithModel } from './model-reading.js';
 export { openRecognizer, type Recognition, Recognizer } from './ocr.js';
 export { PageReader } from './page-reader.js';
+export { ARCHIVE_FOLDER } from './places.js';
 export { removeDocuments } from './remove.js';
 export { entryOf, isUnchanged, type ScanOutcome, scan } from './scan.js';
 export { type SearchOptions, search } from './search.js';

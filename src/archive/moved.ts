@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { sep } from 'node:path';
 import type { Archive } from './archive.js';
-import { uploadsOf } from './upload.js';
+import { uploadsOf } from './places.js';
 
 /** Has the archive know its uploads by the paths that they have now, where they are there. Whoever calls it has the folder to itself. */
 export async function followMove(archive: Archive): Promise<void> {

@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises';
 import { sep } from 'node:path';
 import type { Archive } from './archive.js';
 import type { DocumentEntry } from './entries.js';
+import { uploadsOf } from './places.js';
 import { entryOf, isUnchanged } from './scan.js';
-import { uploadsOf } from './upload.js';
 
 /**
  * Removes documents with everything that was made of them, all or none. Files that were uploaded, and are as they were then, are deleted; other

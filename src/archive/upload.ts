@@ -4,15 +4,15 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, link, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, extname, join, resolve } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { makeFolder } from '../checkpoint/index.js';
 import { ArchiveError, ArchiveUnavailableError } from '../errors.js';
-import { ARCHIVE_FOLDER, type Archive } from './archive.js';
-import { isUrl } from './database/open.js';
+import type { Archive } from './archive.js';
 import { expectRoom, ROOM } from './disk-room.js';
 import type { DocumentEntry } from './entries.js';
 import { isReadable, kindOf } from './formats/kind.js';
 import type { Kind } from './formats/page.js';
+import { uploadsOf } from './places.js';
 import { scan } from './scan.js';
 
 /** Endings of names that say nothing of what a file is. */
@@ -67,11 +67,6 @@ export async function addDocument(
   } finally {
     await rm(temporary, { force: true });
   }
-}
-
-/** Where an archive keeps what was uploaded: beside its states. Files of other people may lie there too. */
-export function uploadsOf({ place }: Archive): string {
-  return resolve(isUrl(place) ? ARCHIVE_FOLDER : place, 'documents');
 }
 
 async function documentOf(archive: Archive, content: string): Promise<DocumentEntry | undefined> {
