@@ -226,8 +226,13 @@ export class XlaExecutable implements Executable {
     const entries = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
     const needed = this.variants.isGrowing ? Math.max(entries, room) : 0;
     const changes = this.states.some(({ before, after }) => before !== after);
-    const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
-    const variant = await this.variants.get(sizes, batch, steps);
+    let batch: Batch | undefined;
+    let variant: Variant;
+    do {
+      batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
+      variant = await this.variants.get(sizes, batch, steps);
+      // While a program was compiled, a state may have been forked, which shares its row.
+    } while (batch && changes && !ownBatch(states));
     const { lowered, executable } = variant;
     const uploaded: PjrtBuffer[] = [];
     try {

@@ -186,6 +186,23 @@ test('states that do not grow stay where they are, whatever room is asked for, a
   ]);
 });
 
+test('a state that is forked while its run is compiled for is forked as it was before', async () => {
+  const forks: State[] = [];
+  let forked: State | undefined;
+  const { executable, feed } = await memory(new EvaluatorClient(), async (client, text, options) => {
+    if (forked) forks.push(forked.fork());
+    await Promise.resolve();
+    return client.compile(text, options);
+  });
+  const state = executable.newState();
+  await executable.run(feed([1, 0, 0]), [state]);
+  forked = state;
+  await executable.run(feed([1, 0, 0, 1, 0, 0]), [state]);
+  expect(forks.length).toBeGreaterThan(0);
+  const totals = [state, ...forks].map(async (each) => (await each.read(['total'])).get('total')!.data[0]);
+  expect(await Promise.all(totals)).toEqual([4, ...forks.map(() => 2)]);
+});
+
 test('a state is read where the device has no memory to put its values together', async () => {
   const { client, executable, feed } = await memory();
   const state = executable.newState();
