@@ -93,6 +93,9 @@ test('a table is learned, forecast, and continued from a state', async () => {
   expect(far.code).toBe(1);
   const kept = await heddle(['forecast', at('run'), '--state', at('odd')]);
   expect(kept.stderr).toMatch(/read 299 rows/);
+  const below = await heddle(['forecast', at('run'), odd, '--save-state', join(odd, 'state')]);
+  expect(below).toMatchObject({ code: 1, stdout: '' });
+  expect(below.stderr).toMatch(/^heddle: Could not write .*: a file stands where a folder is needed/);
 
   const info = await heddle(['info', at('run')]);
   expect(info.stdout).toMatch(/after +1,000 rows +32,000 rows +128,000 rows/);

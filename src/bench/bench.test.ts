@@ -19,10 +19,12 @@ import { race, startContender } from './contender.js';
 import { decodeCost } from './cost.js';
 import { bytesTokenizer, measureGeneration } from './generation-section.js';
 import { hybrid350 } from './gpu-tasks.js';
+import { plotsOfShared, type SharedRate } from './gpu-training.js';
 import { ContenderError, LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
 import { measurePeak } from './peak.js';
 import { QUICK } from './plan.js';
+import { plotSvg } from './plot.js';
 import { generationText, highest, peakText, trainText } from './report.js';
 import { runtimeText } from './runtime-report.js';
 import { GRANITE_1B, GRANITE_3B, GRANITE_350M, graniteModel } from './shapes.js';
@@ -322,4 +324,35 @@ test('decode: the rates of several sequences are added', async () => {
   const spent = gaps.reduce((a, b) => a + b, 0) / 1000;
   expect(tokensPerSecond).toBeCloseTo((3 * gaps.length) / spent, 6);
   await language.dispose();
+});
+
+test('several GPUs are plotted beside one and beside ideal scaling', async () => {
+  const rate = (devices: number, tokensPerSecond: number, peaks: number[], shard?: 'data'): SharedRate => ({
+    ...{ name: `${devices} GPUs`, devices, parameters: 1, tokensPerSecond, losses: [] },
+    ...(shard && { shard }),
+    memory: peaks.map((peak) => ({ inUse: 1, peak })),
+  });
+  const plots = plotsOfShared([rate(2, 190, [25e9, 26e9], 'data'), rate(1, 100, [45e9])]);
+  expect(plots.map(({ name, points }) => [name, points])).toEqual([
+    [
+      'throughput',
+      [
+        { series: 'n times one GPU', x: 1, y: 100 },
+        { series: 'n times one GPU', x: 2, y: 200 },
+        { series: 'data', x: 1, y: 100 },
+        { series: 'data', x: 2, y: 190 },
+      ],
+    ],
+    [
+      'memory',
+      [
+        { series: 'data', x: 1, y: 45e9 },
+        { series: 'data', x: 2, y: 26e9 },
+      ],
+    ],
+  ]);
+  // There is no half GPU.
+  const svg = await plotSvg(plots[0]!);
+  expect(svg).toMatch(/>GPUs</);
+  expect(svg).not.toMatch(/>1\.5</);
 });

@@ -191,7 +191,7 @@ export async function* measureShared(
   }
 }
 
-/** Throughput and peak memory by the number of GPUs, with what as many times one GPU would be. */
+/** Throughput and peak memory by the number of GPUs. A third line shows ideal scaling: n times the throughput of one GPU. */
 export function plotsOfShared(rates: readonly SharedRate[]): Plot[] {
   const one = rates.find(({ devices }) => devices === 1)!;
   const others = rates.filter(({ devices }) => devices > 1);
@@ -205,15 +205,12 @@ export function plotsOfShared(rates: readonly SharedRate[]): Plot[] {
   const ideal = [1, most].map((n) => ({ series: 'n times one GPU', x: n, y: n * one.tokensPerSecond }));
   return [
     {
-      ...{ name: 'throughput', title: 'Training throughput', x, color: 'sharding' },
-      ...{ y: { title: 'tokens/s' }, points: [...ideal, ...pointsOf((rate) => rate.tokensPerSecond)] },
+      ...{ name: 'throughput', title: 'Training throughput', x, y: { title: 'tokens/s' }, color: 'sharding' },
+      points: [...ideal, ...pointsOf((rate) => rate.tokensPerSecond)],
     },
     {
-      ...{ name: 'memory', title: 'Peak memory of a GPU', x, color: 'sharding' },
-      ...{
-        y: { title: 'bytes' },
-        points: pointsOf((rate) => Math.max(...rate.memory.map(({ peak }) => peak))),
-      },
+      ...{ name: 'memory', title: 'Peak memory of a GPU', x, y: { title: 'bytes' }, color: 'sharding' },
+      points: pointsOf((rate) => Math.max(...rate.memory.map(({ peak }) => peak))),
     },
   ];
 }

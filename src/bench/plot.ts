@@ -39,7 +39,7 @@ const COLORS: Readonly<Record<string, string>> = {
 };
 const OTHERS = ['#9467bd', '#8c564b', '#e377c2', '#7f7f7f', '#bcbd22', '#17becf'];
 
-/** Numbers of an axis that are few. */
+/** An axis with at most so many numbers is labelled at these alone. */
 const FEW_PLACES = 3;
 
 /** The colours of series by name, the designs of `COLORS` first. */
@@ -68,7 +68,6 @@ function specificationOf({ title, x, y, points, kind = 'lines', ...plot }: Plot)
     ...{ field: 'series', type: 'nominal', title: plot.color ?? 'design', scale },
   });
   const places = [...new Set(points.map(({ x: place }) => place))];
-  // An axis of few numbers is labelled at those.
   const few = places.length <= FEW_PLACES && x.log !== true ? { values: places } : {};
   const isLine = !names && kind === 'lines';
   return {

@@ -7,6 +7,7 @@ import { type Calendar, timeText } from '../models/index.js';
 import { evenStep, type NumberTable, readNumberTable } from '../signals/index.js';
 import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
+import { expectWritable } from './named-file.js';
 import { wholeNumber } from './options.js';
 import { expectStep } from './train-series.js';
 
@@ -39,6 +40,7 @@ export function configure(command: Command): void {
 async function run(folder: string, path: string | undefined, flags: ForecastFlags): Promise<void> {
   if (path === undefined && flags.state === undefined)
     throw new ConfigError('name a table to go on from, or a state with --state');
+  if (flags.saveState !== undefined) await expectWritable(flags.saveState);
   const forecaster = await loadModel(folder, {
     kind: 'series',
     device: flags.device,
