@@ -26,7 +26,10 @@ export interface TrainingSettings {
   learningRate: number;
   warmupSteps: number;
   seed: number;
-  /** Steps between evaluations, and between checkpoints; 0 for only at the end. */
+  /**
+   * Steps between evaluations, and between checkpoints; 0 for only at the end. Small models take up to 8 steps in one run of the program; what is due
+   * within them comes behind them.
+   */
   evaluateEvery: number;
   saveEvery: number;
   optimizer: OptimizerConfig;
