@@ -59,9 +59,16 @@ export async function addDocument(
     const known = await documentOf(archive, content);
     if (known && known.state !== 'failed') return { document: known, isNew: false };
     const path = await placed(temporary, folder, isReadable(clean) ? clean : `${clean}${ENDINGS[kind]}`);
-    await archive.addRoot(folder);
-    const { problems } = await scan(archive, path);
-    if (problems[0]) throw new ArchiveError(`${clean} cannot be added: ${problems[0].why}`);
+    try {
+      await archive.addRoot(folder);
+      const { problems } = await scan(archive, path);
+      if (problems[0]) throw new ArchiveError(`${clean} cannot be added: ${problems[0].why}`);
+    } catch (error) {
+      // A file that the archive does not know would be taken for a person's own when the folder is looked through.
+      const isKnown = await documentOf(archive, content).catch(() => true);
+      if (!isKnown) await rm(path, { force: true });
+      throw error;
+    }
     await archive.putUpload(path, content);
     return { document: (await documentOf(archive, content))!, isNew: true };
   } finally {
@@ -136,7 +143,10 @@ async function placed(temporary: string, folder: string, name: string): Promise<
         },
       );
       if (isTaken) continue;
-      await rename(temporary, path);
+      await rename(temporary, path).catch(async (reason: unknown) => {
+        await rm(path, { force: true });
+        throw reason;
+      });
       return path;
     }
   }
