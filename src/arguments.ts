@@ -17,7 +17,7 @@ export function expectIterable(value: unknown, subject: string, entries: string)
   if (!isIterable) refuse(value, subject, `a list of ${entries}`);
 }
 
-/** Throws `DataError` for anything but an object, arrays included. */
+/** Throws `DataError` for anything but an object; an array is refused, too. */
 export function expectObject(value: unknown, subject: string, expected: string): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(value, subject, expected);
 }

@@ -6,60 +6,60 @@ import { build } from './testing/heddle.js';
 
 beforeAll(() => build());
 
+const module = JSON.stringify(new URL('../dist/cli/interrupt.js', import.meta.url).href);
+
+/** Runs a script until it says `ready`: the process, how it ends, and what it has said so far. */
+async function ready(script: string) {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+  const text: string[] = [];
+  const ended = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal })),
+  );
+  for (const output of [child.stdout, child.stderr]) output.on('data', (part) => text.push(String(part)));
+  const said = (): string => text.join('');
+  while (!said().includes('ready') && child.exitCode === null) await setTimeout(20);
+  return { child, ended, said };
+}
+
 test('the second Ctrl-C ends work that cannot be stopped', async () => {
-  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
   const koffi = new URL('../node_modules/koffi/index.js', import.meta.url).href;
   const script = `
     import koffi from ${JSON.stringify(koffi)};
-    import { savingAtCtrlC } from ${JSON.stringify(module)};
+    import { savingAtCtrlC } from ${module};
     koffi.load(null).func('int sleep(int seconds)').async(100_000, () => {});
     process.on('exit', () => console.log('exit listener'));
     savingAtCtrlC(() => new Promise(() => {}), () => console.log('saving'));
     console.log('ready');`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
-  let said = '';
-  const ended = new Promise<unknown>((resolve) => child.on('close', (_, signal) => resolve(signal)));
-  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
-  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  const { child, ended, said } = await ready(script);
   child.kill('SIGINT');
   // Two signals in one second count as one.
   await setTimeout(1200);
   child.kill('SIGINT');
-  expect(await ended).toBe('SIGINT');
-  expect(said).toBe('ready\nsaving\nexit listener\n');
+  expect((await ended).signal).toBe('SIGINT');
+  expect(said()).toBe('ready\nsaving\nexit listener\n');
 });
 
 test('after the work that saves its result, a signal ends the process as usual', async () => {
-  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
   const script = `
-    import { savingAtCtrlC } from ${JSON.stringify(module)};
+    import { savingAtCtrlC } from ${module};
     setInterval(() => {}, 1000);
     await savingAtCtrlC(async () => {}, () => console.log('saving'));
     console.log('ready');`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
-  let said = '';
-  const ended = new Promise<unknown>((resolve) => child.on('close', (_, signal) => resolve(signal)));
-  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
-  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  const { child, ended, said } = await ready(script);
   child.kill('SIGTERM');
-  expect(await ended).toBe('SIGTERM');
-  expect(said).toBe('ready\n');
+  expect((await ended).signal).toBe('SIGTERM');
+  expect(said()).toBe('ready\n');
 });
 
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('after %s work saves its result', async (signal) => {
-  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
   const script = `
-    import { abortedByPerson } from ${JSON.stringify(module)};
+    import { abortedByPerson } from ${module};
     const stop = abortedByPerson();
     const wait = setInterval(() => {}, 1000);
     stop.addEventListener('abort', () => setTimeout(() => (clearInterval(wait), console.log('saved')), 50));
     console.log('ready');`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
-  let said = '';
-  const ended = new Promise<unknown>((resolve) => child.on('close', (code) => resolve(code)));
-  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
-  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  const { child, ended, said } = await ready(script);
   child.kill(signal);
-  expect(await ended).toBe(0);
-  expect(said).toBe('ready\nsaved\n');
+  expect(await ended).toEqual({ code: 0, signal: null });
+  expect(said()).toBe('ready\nsaved\n');
 });

@@ -43,22 +43,11 @@ test('the evidence lists its work, and refuses an unknown section', async () => 
   expect(existsSync(at('none'))).toBe(false);
 });
 
+/** A task that is trained in seconds. */
+const PARITY = ['task', 'run', 'parity', '--length', '6', '--pattern', 'M-', '--threads', '1'];
+
 test('trains, tests, and prints both results', async () => {
-  const args = [
-    'task',
-    'run',
-    'parity',
-    '--length',
-    '6',
-    '--pattern',
-    'M-',
-    '--steps',
-    '30',
-    '--examples',
-    '8',
-    '--threads',
-    '1',
-  ];
+  const args = [...PARITY, '--steps', '30', '--examples', '8'];
   const { stdout, stderr, code } = await heddle([...args, '--out', at('run')]);
   expect(stderr).toMatch(/model +M-, .* parameters/);
   expect(stderr).toMatch(/done: \d+\.\d % of the answers right, model in /);
@@ -68,21 +57,8 @@ test('trains, tests, and prints both results', async () => {
 });
 
 test('a signal ends the test of a trained model', async () => {
-  const args = [
-    'task',
-    'run',
-    'parity',
-    '--length',
-    '6',
-    '--pattern',
-    'M-',
-    '--steps',
-    '0',
-    '--threads',
-    '1',
-  ];
   const { code, stdout } = await heddle(
-    [...args, '--examples', '20000', '--out', at('stopped')],
+    [...PARITY, '--steps', '0', '--examples', '20000', '--out', at('stopped')],
     (stderr, child) => {
       if (stderr.includes('done: ')) child.kill('SIGTERM');
     },

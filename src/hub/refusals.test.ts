@@ -4,21 +4,17 @@ import { readdirSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { HubError, StorageError } from '../errors.js';
-import type { PullRequest } from './index.js';
 import { type HubServer, noise, refuse } from './testing/hub-server.js';
 import {
   eachWithHub,
-  expectRefusal,
   namesIn,
   partPath,
   pullFrom,
   QUICK,
+  refusalsOf,
   stopAfter,
   whenStored,
 } from './testing/pulling.js';
-
-const TOKEN = 'hf_secretsecretsecret';
 
 let here: string;
 let folder: string;
@@ -27,11 +23,7 @@ eachWithHub((hub) => {
   ({ server, here, folder } = hub);
 });
 
-const expectHubError = (message: RegExp, change: Partial<PullRequest> = {}): Promise<void> =>
-  expectRefusal(pullFrom(server, folder, change), HubError, message);
-const expectStorageError = (message: RegExp): Promise<void> =>
-  expectRefusal(pullFrom(server, folder), StorageError, message);
-const withToken = (): Partial<PullRequest> => ({ hub: { endpoint: server.endpoint, token: TOKEN } });
+const { expectHubError, expectStorageError, withToken } = refusalsOf(() => ({ server, here, folder }));
 
 describe('fails and leaves nothing behind:', () => {
   afterEach(() => expect(readdirSync(here)).toEqual([]));

@@ -11,12 +11,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { HubError, StorageError } from '../errors.js';
-import { hubFromEnvironment, type PullRequest } from './index.js';
+import { HubError } from '../errors.js';
+import { hubFromEnvironment } from './index.js';
 import type { HubServer } from './testing/hub-server.js';
-import { eachWithHub, expectRefusal, namesIn, partPath, pullFrom } from './testing/pulling.js';
-
-const TOKEN = 'hf_secretsecretsecret';
+import { eachWithHub, namesIn, partPath, pullFrom, refusalsOf, TOKEN } from './testing/pulling.js';
 
 let here: string;
 let folder: string;
@@ -25,11 +23,7 @@ eachWithHub((hub) => {
   ({ server, here, folder } = hub);
 });
 
-const expectHubError = (message: RegExp, change: Partial<PullRequest> = {}): Promise<void> =>
-  expectRefusal(pullFrom(server, folder, change), HubError, message);
-const expectStorageError = (message: RegExp): Promise<void> =>
-  expectRefusal(pullFrom(server, folder), StorageError, message);
-const withToken = (): Partial<PullRequest> => ({ hub: { endpoint: server.endpoint, token: TOKEN } });
+const { expectHubError, expectStorageError, withToken } = refusalsOf(() => ({ server, here, folder }));
 
 describe('hostile names', () => {
   const evil = [

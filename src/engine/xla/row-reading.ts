@@ -84,16 +84,15 @@ function planFor(
   const small = values.filter(
     (value) => elementsOf(value, entries) * DTYPES[value.spec.dtype].bytes < packedBytes,
   );
+  const together = new Set(small.length > 1 ? small : []);
   const packed = new Map<DType, KeptValue[]>();
-  if (small.length > 1)
-    for (const value of small) {
-      const { dtype } = value.spec;
-      packed.set(dtype, [...(packed.get(dtype) ?? []), value]);
-    }
-  const isPacked = new Set(small.length > 1 ? small : []);
+  for (const value of together) {
+    const { dtype } = value.spec;
+    packed.set(dtype, [...(packed.get(dtype) ?? []), value]);
+  }
   const isWhole = ({ row: { grows } }: KeptValue): boolean =>
     rows === 1 && (grows === undefined || entries === room);
-  const alone = values.filter((value) => !isPacked.has(value) && !isWhole(value));
+  const alone = values.filter((value) => !together.has(value) && !isWhole(value));
   return { values, packed, alone, entries, row };
 }
 

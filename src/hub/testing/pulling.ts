@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect } from 'vitest';
+import { HubError, StorageError } from '../../errors.js';
 import { type PullEvent, type PullRequest, type PullResult, pull } from '../index.js';
 import { HubServer, type Seen, sha256 } from './hub-server.js';
 
@@ -41,6 +42,21 @@ export async function expectRefusal(
 ): Promise<void> {
   await expect(pulling).rejects.toThrow(message);
   await expect(pulling).rejects.toBeInstanceOf(kind);
+}
+
+/** A token that no message, event or file may repeat. */
+export const TOKEN = 'hf_secretsecretsecret';
+
+/** Pulls from the hub of each test that are refused, and a request with `TOKEN`. */
+export function refusalsOf(hub: () => HubToPull) {
+  const pulled = (change?: Partial<PullRequest>): Promise<Pulled> =>
+    pullFrom(hub().server, hub().folder, change);
+  return {
+    expectHubError: (message: RegExp, change?: Partial<PullRequest>): Promise<void> =>
+      expectRefusal(pulled(change), HubError, message),
+    expectStorageError: (message: RegExp): Promise<void> => expectRefusal(pulled(), StorageError, message),
+    withToken: (): Partial<PullRequest> => ({ hub: { endpoint: hub().server.endpoint, token: TOKEN } }),
+  };
 }
 
 /** What a pull returned, and all events that it reported. */

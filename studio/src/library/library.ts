@@ -40,13 +40,16 @@ const AT_ONCE = 1000;
 export const totals = signal<Totals | 'none' | undefined>(undefined);
 /** Pages that were read a second, while some are left. */
 export const speed = signal<number | undefined>(undefined);
-/** The first documents by name, as many as are shown, and whether there are more. */
+/** The first documents by name, as many as are shown. */
 export const documents = signal<readonly DocumentEntry[]>([]);
+/** Whether there are more documents than are shown. */
 export const hasMore = signal(false);
 let shown = SHOWN;
 /** Documents that are looked at, whether they are among the first or not. */
 const opened = signal<ReadonlyMap<string, DocumentEntry>>(new Map());
+/** The answer to the last question, which grows while it streams; `undefined` before a question. */
 export const answer = signal<Answer | undefined>(undefined);
+/** The page that is shown. */
 export const looking = signal<Looking | undefined>(undefined);
 /** Only this document is asked. */
 export const within = signal<string | undefined>(undefined);
@@ -179,6 +182,7 @@ export async function askLibrary(question: string, from: string, model: string |
   }
 }
 
+/** Aborts the answer that streams, and keeps the part that has arrived. */
 export function stopAsking(): void {
   asking?.abort();
 }
@@ -188,6 +192,7 @@ export function isNarrow(): boolean {
   return globalThis.matchMedia?.('(max-width: 1000px)').matches ?? false;
 }
 
+/** Shows a page, with boxes around what was cited. */
 export function look({ content, page, boxes, text }: Looking): void {
   looking.value = { content, page, boxes, ...(text !== undefined && { text }) };
 }
@@ -198,5 +203,6 @@ export async function pagePicture(content: string, page: number, scale: number):
   return createImageBitmap(await response.blob());
 }
 
+/** A page's text, and how it was read. */
 export const pageText = (content: string, page: number): Promise<PageRecord> =>
   getJson(`/v1/archive/documents/${content}/pages/${page}`);

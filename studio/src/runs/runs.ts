@@ -7,9 +7,11 @@ import { poll } from '../parts/polling.js';
 /** The part of a log that has been read. */
 export type Log = Pick<RunLog, 'steps' | 'evaluations' | 'samples'>;
 
+/** The server's training runs; `undefined` before they are listed. */
 export const runs = signal<readonly TrainingRun[] | undefined>(undefined);
 /** The command that starts a run. */
 export const beginning = signal('');
+/** What has been read of the compared runs' logs, by the runs' ids. */
 export const logs = signal<Readonly<Record<string, Log>>>({});
 /** The compared runs, with the number of each run's colour. */
 export const compared = signal<ReadonlyMap<string, number>>(new Map());
@@ -39,6 +41,7 @@ async function refresh(): Promise<void> {
   await Promise.all([...compared.value.keys()].map(catchUp));
 }
 
+/** Adds a run to the compared ones, in a colour that none of them has, or takes it out. */
 export function compare(id: string, wanted: boolean): void {
   const chosen = new Map(compared.value);
   const taken = new Set(chosen.values());

@@ -75,13 +75,8 @@ class Parser {
     this.braces();
     this.expect('{');
     if (this.accept('sdy.mesh')) this.match(/@mesh = <\["devices"=\d+\]>/y);
-    this.expect('func.func public @main(');
-    const parameters = this.listUntil(')', () => {
-      const id = this.id();
-      this.expect(':');
-      const type = this.type();
-      return { id, type, attributes: this.peek('{') ? this.braces() : '' };
-    });
+    this.expect('func.func public @main');
+    const parameters = this.parameters();
     this.expect('->');
     this.expect('(');
     const results = this.listUntil(')', () => ({
@@ -131,12 +126,8 @@ class Parser {
     const attributes = this.attributesUntil('}>');
     const regions: Region[] = [];
     if (this.accept('({')) {
-      this.expect('^bb0(');
-      const parameters = this.listUntil(')', () => {
-        const id = this.id();
-        this.expect(':');
-        return { id, type: this.type(), attributes: '' };
-      });
+      this.expect('^bb0');
+      const parameters = this.parameters();
       this.expect(':');
       regions.push({ ...this.instructions('stablehlo.return'), arguments: parameters });
       this.expect('})');
@@ -314,16 +305,22 @@ class Parser {
     };
     const attributes = { in_axes: axes('in_shardings'), out_axes: axes('out_shardings') };
     this.expect('manual_axes={"devices"}');
-    this.expect('(');
-    const parameters = this.listUntil(')', () => {
-      const id = this.id();
-      this.expect(':');
-      return { id, type: this.type(), attributes: '' };
-    });
+    const parameters = this.parameters();
     this.expect('{');
     const region = { ...this.instructions('sdy.return'), arguments: parameters };
     this.expect('}');
     return { name: 'manual_computation', operands, attributes, regions: [region], ...this.signature() };
+  }
+
+  /** The arguments of the function or of a region, in parentheses. */
+  private parameters(): Argument[] {
+    this.expect('(');
+    return this.listUntil(')', () => {
+      const id = this.id();
+      this.expect(':');
+      const type = this.type();
+      return { id, type, attributes: this.peek('{') ? this.braces() : '' };
+    });
   }
 
   /** `, dims = [1, 0], dim = 2` */
