@@ -103,6 +103,7 @@ const BINARY: Readonly<Record<string, (a: number, b: number) => number>> = {
   subi: (a, b) => a - b,
   muli: (a, b) => a * b,
   minsi: Math.min,
+  minnumf: Math.min,
   divsi: (a, b) => Math.trunc(a / b),
   andi: (a, b) => a & b,
   ori: (a, b) => a | b,
@@ -292,7 +293,7 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
     },
   ],
   [
-    /^(%\w+) = arith\.(addf|subf|mulf|addi|subi|muli|minsi|divsi|andi|ori|xori|shli) (%\S+), (%\S+) : (\S+)$/,
+    /^(%\w+) = arith\.(addf|subf|mulf|addi|subi|muli|minsi|minnumf|divsi|andi|ori|xori|shli) (%\S+), (%\S+) : (\S+)$/,
     (run, [id, name, a, b, type]) => {
       const [x, y] = [run.get(a!, type!), run.get(b!, type!)];
       run.set(
@@ -359,7 +360,7 @@ const RULES: readonly (readonly [RegExp, (run: Run, groups: readonly string[]) =
     },
   ],
   [
-    /^(%\w+) = tt\.addptr (%\S+), (%\S+) : (\S+), (\S+)$/,
+    /^(%\w+) = tt\.addptr (%\S+), (%[^,\s]+)(?: \{tt\.contiguity = [^}]*\})? : (\S+), (\S+)$/,
     (run, [id, x, by, type, distance]) => {
       const [{ data, array }, { data: distances }] = [run.get(x!, type!), run.get(by!, distance!)];
       run.set(

@@ -21,7 +21,7 @@ export interface KernelValue {
 /** Where an array begins in memory, or a place in it. */
 export interface KernelPointer {
   readonly id: string;
-  readonly element: 'f32' | 'bf16';
+  readonly element: 'f32' | 'bf16' | 'i32';
 }
 
 /** Writes the instructions of one kernel. Operands of different dims are broadcast to each other; scalars have none. */
@@ -98,9 +98,9 @@ export class KernelBuilder {
     return this.emit(`arith.${name}${suffix} ${x.id}, ${y.id} : ${type(x)}`, x.element, x.dims);
   }
 
-  /** An operation on integers. */
-  private whole(
-    name: 'andi' | 'ori' | 'xori' | 'shli' | 'minsi' | 'divsi',
+  /** An operation by its full name. */
+  private named(
+    name: 'andi' | 'ori' | 'xori' | 'shli' | 'minsi' | 'minnumf' | 'divsi',
     a: KernelValue,
     b: KernelValue,
   ): KernelValue {
@@ -148,12 +148,17 @@ export class KernelBuilder {
     return { id, element: pointer.element };
   }
 
+  /** The one number at a place. */
+  loadOne(pointer: KernelPointer): KernelValue {
+    return this.emit(`tt.load ${pointer.id} : !tt.ptr<${pointer.element}>`, pointer.element, []);
+  }
+
   /** The numbers behind a place at such distances, in the pointer's type; 0 where `mask` does not hold. */
   load(pointer: KernelPointer, distances: KernelValue, mask?: KernelValue): KernelValue {
     const { dims } = distances;
     const places = this.places(pointer, distances);
     const masked = mask
-      ? `, ${this.broadcast(mask, dims).id}, ${this.fill(0, dims, pointer.element).id}`
+      ? `, ${this.broadcast(mask, dims).id}, ${this.fill(0, dims, pointer.element as KernelFloat).id}`
       : '';
     return this.emit(
       `tt.load ${places}${masked} : ${pointerType(pointer.element, dims)}`,
@@ -180,34 +185,34 @@ export class KernelBuilder {
     );
   }
 
-  /** The smaller ones of two integers. */
+  /** The smaller ones of two numbers. */
   minimum(a: KernelValue, b: KernelValue): KernelValue {
-    return this.whole('minsi', a, b);
+    return this.named(a.element === 'i32' ? 'minsi' : 'minnumf', a, b);
   }
 
   /** Integers divided by others, rounded towards 0. */
   divide(a: KernelValue, b: KernelValue): KernelValue {
-    return this.whole('divsi', a, b);
+    return this.named('divsi', a, b);
   }
 
   /** The bits that two integers, or two conditions, have in common. */
   both(a: KernelValue, b: KernelValue): KernelValue {
-    return this.whole('andi', a, b);
+    return this.named('andi', a, b);
   }
 
   /** The bits that one of two integers has. */
   either(a: KernelValue, b: KernelValue): KernelValue {
-    return this.whole('ori', a, b);
+    return this.named('ori', a, b);
   }
 
   /** An integer times a power of two. */
   shifted(x: KernelValue, by: KernelValue): KernelValue {
-    return this.whole('shli', x, by);
+    return this.named('shli', x, by);
   }
 
   /** The bits in which two integers differ. */
   difference(a: KernelValue, b: KernelValue): KernelValue {
-    return this.whole('xori', a, b);
+    return this.named('xori', a, b);
   }
 
   /** Whether integers are less than, equal to, or greater than others. */
@@ -277,32 +282,35 @@ export class KernelBuilder {
   /** Writes numbers in the pointer's type, where `mask` holds. */
   store(pointer: KernelPointer, distances: KernelValue, x: KernelValue, mask?: KernelValue): void {
     const places = this.places(pointer, distances);
-    const value = this.narrow(x, pointer.element);
+    const value = this.narrow(x, pointer.element as KernelFloat);
     const masked = mask ? `, ${this.broadcast(mask, distances.dims).id}` : '';
     this.lines.push(
       `tt.store ${places}, ${value.id}${masked} : ${pointerType(pointer.element, distances.dims)}`,
     );
   }
 
+  /** What the compiler is told of places in memory, as attributes. */
+  protected hint(_dims: readonly number[]): string {
+    return '';
+  }
+
   private places(pointer: KernelPointer, distances: KernelValue): string {
     const [all, id] = [this.name(), this.name()];
     const pointers = pointerType(pointer.element, distances.dims);
     this.lines.push(`${all} = tt.splat ${pointer.id} : !tt.ptr<${pointer.element}> -> ${pointers}`);
-    this.lines.push(`${id} = tt.addptr ${all}, ${distances.id} : ${pointers}, ${type(distances)}`);
+    const hint = this.hint(distances.dims);
+    this.lines.push(`${id} = tt.addptr ${all}, ${distances.id}${hint} : ${pointers}, ${type(distances)}`);
     return id;
   }
 
-  /** Runs `body` for an index from 0 on; returns what is carried at the end. */
+  /** Runs `body` for an index from one number on, up to another; returns what is carried at the end. */
   loop(
-    trips: number,
+    from: KernelValue,
+    end: number,
     initial: readonly KernelValue[],
     body: (index: KernelValue, carried: readonly KernelValue[]) => readonly KernelValue[],
   ): KernelValue[] {
-    const [from, to, step] = [0, trips, 1].map((value) => this.integer(value)) as [
-      KernelValue,
-      KernelValue,
-      KernelValue,
-    ];
+    const [to, step] = [this.integer(end), this.integer(1)];
     const index: KernelValue = { id: this.name(), element: 'i32', dims: [] };
     const carried = initial.map((value) => ({ ...value, id: this.name() }));
     const around = this.lines;

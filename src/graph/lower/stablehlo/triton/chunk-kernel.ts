@@ -16,13 +16,26 @@ export interface ChunkShape {
   /** Whether each row of the state decays at a rate of its own. */
   readonly isPerKey: boolean;
   /** In what matrices are multiplied, and kept between kernels. */
-  readonly element: KernelPointer['element'];
+  readonly element: 'f32' | 'bf16';
 }
 
 /** How many chunks a sequence has. */
 export function chunksOf({ sequence, steps }: ChunkShape): number {
   return Math.ceil(sequence / steps);
 }
+
+/** Where decays of a chunk are to be found. */
+export interface Decays {
+  /** Cumulative log decays, to base 2: the array, and those of the chunk. */
+  readonly sums: KernelPointer;
+  readonly own: KernelValue;
+  readonly chunk: KernelValue;
+  /** With a gate for each key: log2 of the tokens in which no key decays to less than 2^-MOST. */
+  readonly reach: KernelValue | undefined;
+}
+
+/** A factor of a product is at most 2^MOST, which leaves float32 and bfloat16 room for sums of them. */
+export const MOST = 100;
 
 /** Columns of a matrix: so many, from one on. */
 interface Part {
@@ -142,20 +155,24 @@ export class ChunkKernel extends KernelBuilder {
     return this.load(this.begin(gates, chunk, size, this.shape.heads), distances);
   }
 
+  /** The place of the last token of a chunk. */
+  private lastToken(chunk: KernelValue): KernelValue {
+    const remaining = this.remaining(chunk);
+    const last = this.integer(this.shape.steps - 1);
+    return remaining ? this.minimum(last, this.subtract(remaining, this.integer(1))) : last;
+  }
+
   /** Those of the last token: [1, gateSize]. */
   lastGates(gates: KernelPointer, chunk: KernelValue): KernelValue {
-    const last = this.broadcast(this.integer(this.shape.steps - 1), [1, 1]);
-    return this.gatesAt(gates, chunk, last);
+    return this.gatesAt(gates, chunk, this.broadcast(this.lastToken(chunk), [1, 1]));
   }
 
   /** The same as a column: [gateSize, 1]. */
   lastGatesAsColumn(gates: KernelPointer, chunk: KernelValue): KernelValue {
-    const { heads, steps } = this.shape;
+    const { heads } = this.shape;
     const size = this.gateSize;
-    const remaining = this.remaining(chunk);
-    const all = this.integer(steps - 1);
-    const last = remaining ? this.minimum(all, this.subtract(remaining, this.integer(1))) : all;
-    const distances = this.add(this.range([size, 1], 0), this.scaled(last, heads * size));
+    const start = this.scaled(this.lastToken(chunk), heads * size);
+    const distances = this.add(this.range([size, 1], 0), start);
     return this.load(this.begin(gates, chunk, size, heads), distances);
   }
 
@@ -197,147 +214,148 @@ export class ChunkKernel extends KernelBuilder {
     return this.compare('sgt', this.tokens(), this.range([1, this.shape.steps], 1));
   }
 
+  /** Whether a token comes before another. */
+  private isEarlier(): KernelValue {
+    return this.compare('slt', this.tokens(), this.range([1, this.shape.steps], 1));
+  }
+
   /** x where a token comes after another, else 0. */
   below(x: KernelValue): KernelValue {
     return this.where(this.isLater(), x);
   }
 
+  /** The bits in which the places of two tokens differ: [steps, steps]. */
+  private differences(): KernelValue {
+    return this.difference(this.tokens(), this.range([1, this.shape.steps], 1));
+  }
+
   /** Whether two tokens are in one pair of blocks of a size, and in different ones of them: [steps, steps]. */
   private inPair(size: KernelValue): KernelValue {
-    const bits = this.difference(this.tokens(), this.range([1, this.shape.steps], 1));
+    const bits = this.differences();
     const isLess = this.compare('slt', bits, this.add(size, size));
     return this.both(isLess, this.compare('sgt', bits, this.subtract(size, this.integer(1))));
   }
 
-  /** Whether a token is in the second block of its pair: [steps, 1]. */
-  private isSecond(size: KernelValue): KernelValue {
-    return this.compare('sgt', this.both(this.tokens(), size), this.integer(0));
-  }
-
-  /** The decay between each token and the last one of the first block of its pair: [steps, keySize]. */
-  private fromBoundary(
-    sums: KernelPointer,
-    own: KernelValue,
-    chunk: KernelValue,
-    size: KernelValue,
-  ): KernelValue {
-    const lastOfPair = this.either(this.tokens(), this.subtract(this.add(size, size), this.integer(1)));
-    const boundary = this.gatesAt(sums, chunk, this.subtract(lastOfPair, size));
-    return this.exp2(this.negative(this.absolute(this.subtract(own, boundary))));
-  }
-
-  /** Goes through the sizes of blocks from 2^first on, in a loop, since one size after the other is in registers. */
+  /** Goes through the sizes of blocks 2^i, from one i on, in a loop, since one size after the other is in registers. */
   private sizes(
-    first: number,
+    first: KernelValue,
     initial: readonly KernelValue[],
-    body: (size: KernelValue, carried: readonly KernelValue[]) => readonly KernelValue[],
+    body: (size: KernelValue, carried: readonly KernelValue[], i: KernelValue) => readonly KernelValue[],
   ): KernelValue[] {
-    const trips = Math.log2(this.shape.steps) - first;
-    return this.loop(trips, initial, (i, carried) =>
-      body(this.shifted(this.integer(2 ** first), i), carried),
+    return this.loop(first, Math.log2(this.shape.steps), initial, (i, carried) =>
+      body(this.shifted(this.integer(1), i), carried, i),
     );
   }
 
-  /** The decay between tokens, 0 for those that do not come later: [steps, steps]. */
-  private betweenAll(sums: KernelPointer, own: KernelValue, chunk: KernelValue): KernelValue {
+  /** How far decays reach in a chunk of this head, of an array [batch, chunks, heads]: see `decaysOf`. */
+  reach(array: KernelPointer, chunk: KernelValue): KernelValue {
+    const { heads } = this.shape;
+    const row = this.add(
+      this.multiply(this.long(this.row), this.integer(chunksOf(this.shape), 'i64')),
+      this.long(chunk),
+    );
+    const place = this.add(this.multiply(row, this.integer(heads, 'i64')), this.long(this.head));
+    return this.loadOne(this.at(array, place));
+  }
+
+  /**
+   * The decay between a later token and an earlier one as a product of two numbers, one of each, for each key: from and to the last token of
+   * the first block of their pair, with blocks of 2^i tokens, for tokens in different blocks of a pair. Neither is above 1 there. Of the
+   * smallest blocks, those of 2^reach tokens, it is the decay between any tokens of a pair, since no number is above 2^MOST in these.
+   */
+  private decaysOf(
+    { sums, own, chunk, reach }: Decays,
+    size: KernelValue,
+    i: KernelValue,
+  ): { ofLater: KernelValue; ofEarlier: KernelValue; isOwn: KernelValue } {
+    const lastOfPair = this.either(this.tokens(), this.subtract(this.add(size, size), this.integer(1)));
+    const boundary = this.gatesAt(sums, chunk, this.subtract(lastOfPair, size));
+    const isSmallest = this.compare('eq', i, reach!);
+    const most = this.where(isSmallest, this.fill(MOST, [1, 1]), this.fill(0, [1, 1]));
+    const decay = (from: KernelValue, to: KernelValue): KernelValue =>
+      this.exp2(this.minimum(this.subtract(to, from), most));
+    const bits = this.differences();
+    const isApart = this.compare('sgt', bits, this.subtract(size, this.integer(1)));
+    const isInPair = this.compare('slt', bits, this.add(size, size));
+    return {
+      ofLater: decay(boundary, own),
+      ofEarlier: decay(own, boundary),
+      isOwn: this.both(isInPair, this.either(isApart, isSmallest)),
+    };
+  }
+
+  /** One number of each token of a chunk, of an array [batch, sequence, heads], as a row: [1, steps]. */
+  private readRow(array: KernelPointer, chunk: KernelValue): KernelValue {
     const { heads, steps } = this.shape;
     const distances = this.scaled(this.range([1, steps], 1), heads);
     const remaining = this.remaining(chunk);
     const exists = remaining && this.compare('slt', this.range([1, steps], 1), remaining);
-    const row = this.load(this.begin(sums, chunk, 1, heads), distances, exists);
-    return this.below(this.exp2(this.negative(this.absolute(this.subtract(own, row)))));
+    return this.load(this.begin(array, chunk, 1, heads), distances, exists);
+  }
+
+  /** The decay between tokens: [steps, steps]. */
+  private betweenAll({ sums, own, chunk }: Decays): KernelValue {
+    return this.exp2(this.negative(this.absolute(this.subtract(own, this.readRow(sums, chunk)))));
   }
 
   /**
-   * Of each x with each y, sum over d of x_id y_jd 2^(c_id - c_jd) for j < i, else 0: [steps, steps], as ops/decayed-products.ts has it.
-   * `sums` are c, and `own` those of the chunk.
+   * Of each x with each y, sum over d of x_id y_jd 2^(c_id - c_jd) for j < i, else 0: [steps, steps], for the cumulative decays c. With a gate
+   * for each key as ops/decayed-products.ts has it, but with larger blocks to begin with.
    */
-  decayedProducts(
-    xs: readonly KernelValue[],
-    ys: readonly KernelValue[],
-    sums: KernelPointer,
-    own: KernelValue,
-    chunk: KernelValue,
-  ): KernelValue[][] {
-    const { isPerKey, steps } = this.shape;
-    if (!isPerKey) {
-      const decay = this.betweenAll(sums, own, chunk);
+  decayedProducts(xs: readonly KernelValue[], ys: readonly KernelValue[], decays: Decays): KernelValue[][] {
+    const { steps, element } = this.shape;
+    if (!decays.reach) {
+      const decay = this.below(this.betweenAll(decays));
       return xs.map((x) => ys.map((y) => this.multiply(this.productTransposed(x, y), decay)));
     }
     const zeros = xs.flatMap(() => ys.map(() => this.fill(0, [steps, steps])));
-    const products = this.sizes(0, zeros, (size, before) => {
-      const decay = this.narrow(this.fromBoundary(sums, own, chunk, size), this.shape.element);
-      const isOwn = this.both(this.inPair(size), this.isLater());
-      const [decayedX, decayedY] = [xs, ys].map((all) => all.map((x) => this.multiply(x, decay))) as [
-        KernelValue[],
-        KernelValue[],
-      ];
+    const products = this.sizes(decays.reach, zeros, (size, before, i) => {
+      const { ofLater, ofEarlier, isOwn } = this.decaysOf(decays, size, i);
+      const isThere = this.both(isOwn, this.isLater());
+      const decayedX = xs.map((x) => this.multiply(x, this.narrow(ofLater, element)));
+      const decayedY = ys.map((y) => this.multiply(y, this.narrow(ofEarlier, element)));
       return before.map((sum, n) => {
         const [x, y] = [decayedX[Math.floor(n / ys.length)]!, decayedY[n % ys.length]!];
-        return this.where(isOwn, this.productTransposed(x, y), sum);
+        return this.where(isThere, this.productTransposed(x, y), sum);
       });
     });
     return xs.map((_, i) => products.slice(i * ys.length, (i + 1) * ys.length));
   }
 
   /**
-   * Of `gradients` of these products, for each x and y, those of the xs and of the ys. With a gate for each key the rows of an x in the second
-   * block of a pair and of a y in the first are multiplied at once, by a symmetric matrix.
+   * The gradients of these products by the xs, which are the later tokens, or by the ys, the earlier ones. The gradient of the product of x and y
+   * is a b^T, with an a for each `own` operand by which it is asked, and b for each of the `others`; only where a token comes later than another.
    */
   decayedProductsBack(
-    xs: readonly KernelValue[],
-    ys: readonly KernelValue[],
-    gradients: readonly (readonly KernelValue[])[],
-    sums: KernelPointer,
-    own: KernelValue,
-    chunk: KernelValue,
-  ): [KernelValue[], KernelValue[]] {
-    const { isPerKey, steps, keySize } = this.shape;
-    const total = (terms: readonly KernelValue[]): KernelValue => terms.reduce((a, b) => this.add(a, b));
-    if (!isPerKey) {
-      const decay = this.betweenAll(sums, own, chunk);
-      const each = gradients.map((row) => row.map((g) => this.multiply(g, decay)));
-      return [
-        xs.map((_, i) => total(ys.map((y, j) => this.product(each[i]![j]!, y)))),
-        ys.map((_, j) => total(xs.map((x, i) => this.transposedProduct(each[i]![j]!, x)))),
-      ];
+    side: 'later' | 'earlier',
+    own: readonly KernelValue[],
+    across: readonly KernelValue[],
+    others: readonly KernelValue[],
+    decays: Decays,
+  ): KernelValue[] {
+    const { steps, keySize, element } = this.shape;
+    const isOther = side === 'later' ? this.isLater() : this.isEarlier();
+    const each = (masked: (gradient: KernelValue) => KernelValue, factors: readonly KernelValue[]) =>
+      own.map(
+        (a) =>
+          across.reduce<KernelValue | undefined>(
+            (sum, b, i) => this.product(masked(this.productTransposed(a, b)), factors[i]!, sum),
+            undefined,
+          )!,
+      );
+    if (!decays.reach) {
+      const decay = this.where(isOther, this.betweenAll(decays));
+      return each((g) => this.multiply(g, decay), others);
     }
-    const symmetric = gradients.map((row) =>
-      row.map((g) => {
-        const low = this.narrow(this.below(g), this.shape.element);
-        return this.narrow(this.add(this.wide(low), this.wide(this.transposed(low))), this.shape.element);
-      }),
-    );
-    const zero = this.fill(0, [steps, keySize]);
-    let dX = xs.map(() => zero);
-    // A loop for each y, since the registers do not hold the gradients of all.
-    const dY = ys.map((y, j) => {
-      const ends = this.sizes(0, [...dX, zero], (size, before) => {
-        const decay = this.fromBoundary(sums, own, chunk, size);
-        const narrow = this.narrow(decay, this.shape.element);
-        const [isOwn, isSecond] = [this.inPair(size), this.isSecond(size)];
-        const through = xs.map((x, i) => {
-          const joint = this.multiply(this.where(isSecond, x, y), narrow);
-          return this.product(this.maskedNarrow(isOwn, symmetric[i]![j]!), joint);
-        });
-        const back = (terms: readonly KernelValue[]): KernelValue => this.multiply(total(terms), decay);
-        return before.map((sum, i) =>
-          this.add(
-            sum,
-            i < xs.length
-              ? this.where(isSecond, back([through[i]!]))
-              : this.where(isSecond, zero, back(through)),
-          ),
-        );
-      });
-      dX = ends.slice(0, xs.length);
-      return ends[xs.length]!;
+    const zeros = own.map(() => this.fill(0, [steps, keySize]));
+    return this.sizes(decays.reach, zeros, (size, before, i) => {
+      const { ofLater, ofEarlier, isOwn } = this.decaysOf(decays, size, i);
+      const [ofOwn, ofOther] = side === 'later' ? [ofLater, ofEarlier] : [ofEarlier, ofLater];
+      const isThere = this.both(isOwn, isOther);
+      const factors = others.map((x) => this.multiply(x, this.narrow(ofOther, element)));
+      const sums = each((g) => this.where(isThere, g), factors);
+      return before.map((sum, n) => this.add(sum, this.multiply(sums[n]!, ofOwn)));
     });
-    return [dX, dY];
-  }
-
-  private maskedNarrow(condition: KernelValue, x: KernelValue): KernelValue {
-    return this.where(condition, x, this.fill(0, x.dims, x.element as KernelPointer['element']));
   }
 
   /**
@@ -353,7 +371,7 @@ export class ChunkKernel extends KernelBuilder {
     const between = (size: KernelValue): KernelValue => this.where(this.inPair(size), low);
     const ones = this.withDiagonal(this.fill(0, [steps, steps]), this.fill(1, [steps, 1]));
     const pairs = this.subtract(ones, between(this.integer(1)));
-    const [inverse] = this.sizes(1, [pairs], (size, [inverse]) => {
+    const [inverse] = this.sizes(this.integer(1), [pairs], (size, [inverse]) => {
       const change = multiplied(multiplied(inverse!, between(size)), inverse!);
       return [this.subtract(inverse!, change)];
     });
@@ -384,11 +402,16 @@ export class ChunkKernel extends KernelBuilder {
     const at = (i: KernelValue): KernelValue => (reverse ? this.subtract(last, i) : i);
     const first = load(at(this.integer(0)));
     const names = Object.keys(first);
-    const ends = this.loop(count, [initial, ...Object.values(first)], (i, [state, ...values]) => {
-      const tiles = Object.fromEntries(names.map((name, n) => [name, values[n]!])) as Tiles;
-      const next = load(at(this.minimum(this.add(i, this.integer(1)), last)));
-      return [body(at(i), tiles, state!), ...Object.values(next)];
-    });
+    const ends = this.loop(
+      this.integer(0),
+      count,
+      [initial, ...Object.values(first)],
+      (i, [state, ...values]) => {
+        const tiles = Object.fromEntries(names.map((name, n) => [name, values[n]!])) as Tiles;
+        const next = load(at(this.minimum(this.add(i, this.integer(1)), last)));
+        return [body(at(i), tiles, state!), ...Object.values(next)];
+      },
+    );
     return ends[0]!;
   }
 
@@ -397,14 +420,8 @@ export class ChunkKernel extends KernelBuilder {
     return this.shape.isPerKey ? x : this.sum(x, 1);
   }
 
-  /**
-   * Of numbers of the tokens, [steps, keySize], for each gate the sum from its token on: [steps, gateSize]. One column is summed as a matrix:
-   * not every version of the compiler has cumulative sums of what tensor cores made.
-   */
-  sinceGate(x: KernelValue): KernelValue {
-    if (this.shape.isPerKey) return this.cumulative(x, 0, true);
-    const isEarlier = this.compare('sgt', this.tokens(), this.range([1, this.shape.steps], 1));
-    const row = this.sum(x, 1, 0);
-    return this.sum(this.where(isEarlier, this.fill(0, row.dims), row), 1);
+  /** Numbers of each gate, [1, gateSize], at the last token of a chunk, and 0 at others: [steps, gateSize]. */
+  atLast(chunk: KernelValue, x: KernelValue): KernelValue {
+    return this.where(this.compare('eq', this.tokens(), this.lastToken(chunk)), x);
   }
 }

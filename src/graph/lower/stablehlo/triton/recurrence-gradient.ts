@@ -1,18 +1,11 @@
-/**
- * The gradient of the recurrence by kernels, back in time over the chunks of recurrence.ts, whose letters these are: with G = dL/dS',
- *
- *     y = T^T du     du = (q . r)^T do + (r e^(c_last - c)) G     dL/dS = e^(c_last) G + (q e^c)^T do - (f e^c)^T y
- *     d(f e^c) = -y S^T     dA = -(y u^T) below the diagonal     dv = y, or (q . k)^T do + (k e^(c_last - c)) G - (f . k)^T y
- *
- * and what reaches a gate is the sum, over the tokens from its own on, of q dq + f df - k dk - r dr, and of S' G.
- */
+/** The gradient of the recurrence by kernels: recurrence.ts has its equations. */
 import type { Heads } from '../../../ops/recurrence.js';
 import type { StableHloBuilder } from '../builder.js';
 import type { CallResult } from '../custom-call.js';
 import type { Plain, Value } from '../value.js';
-import type { KernelValue } from './builder.js';
-import { chunksOf } from './chunk-kernel.js';
-import { call, carried, prepared, tilesOf, WARPS, writesOf } from './recurrence.js';
+import type { KernelPointer, KernelValue } from './builder.js';
+import { type ChunkKernel, chunksOf } from './chunk-kernel.js';
+import { call, carried, prepared, summedGates, tilesOf, WARPS, writesOf } from './recurrence.js';
 
 /** The gradient by each of `linearRecurrence`'s operands but the documents; undefined where there is no kernel for it. */
 export function recurrenceGradientByKernels(
@@ -28,7 +21,10 @@ export function recurrenceGradientByKernels(
   const chunks = chunksOf(shape);
   const erases = removes !== 'nothing';
   // The builder emits the same instruction once, so that these are the values of the forward pass.
-  const { sums, asked, kept, seen, found, inverse, foundValues, states, written } = carried(builder, given);
+  const { sums, reach, asked, kept, seen, found, inverse, foundValues, states, written } = carried(
+    builder,
+    given,
+  );
   const dOutput = builder.narrow(seeds.dOutput);
   const dLast = builder.wide(seeds.dLast);
   const per = (size: number, as: CallResult['element'] = element): CallResult => ({
@@ -45,7 +41,11 @@ export function recurrenceGradientByKernels(
         { own: per(valueSize), perState: per(keySize) },
         (kernel, arrays) => {
           const chunk = kernel.place;
-          const inverse = kernel.transposed(kernel.read(arrays.inverse, chunk, steps));
+          // Negated: what is found is taken out.
+          const inverse = kernel.narrow(
+            kernel.negative(kernel.wide(kernel.transposed(kernel.read(arrays.inverse, chunk, steps)))),
+            element,
+          );
           const dWritten = kernel.transposedProduct(
             kernel.read(arrays.seen, chunk, steps),
             kernel.read(arrays.dOutput, chunk, valueSize),
@@ -67,7 +67,7 @@ export function recurrenceGradientByKernels(
     { sums, asked, dOutput, found, own: back?.own, perState: back?.perState, dLast },
     {
       dStates: { element, dims: [batch, chunks, count, keySize, valueSize] },
-      ...(erases && { solved: per(valueSize) }),
+      ...(erases && { dFound: per(valueSize) }),
       dState: { element: 'f32', dims: state.dims },
     },
     (kernel, arrays) => {
@@ -90,9 +90,9 @@ export function recurrenceGradientByKernels(
           const before = kernel.multiply(after, kernel.exp2(now.last!));
           const asked = kernel.transposedProduct(now.asked!, now.dOutput!, before);
           if (!erases) return asked;
-          const solved = kernel.product(now.perState!, after, kernel.wide(now.own!));
-          kernel.write(arrays.solved, chunk, solved, { ...part, size: valueSize });
-          return kernel.subtract(asked, kernel.transposedProduct(now.found!, solved));
+          const dFound = kernel.product(now.perState!, after, kernel.wide(now.own!));
+          kernel.write(arrays.dFound, chunk, dFound, { ...part, size: valueSize });
+          return kernel.transposedProduct(now.found!, dFound, asked);
         },
       );
       kernel.writeOnly(arrays.dState, end, part);
@@ -103,112 +103,138 @@ export function recurrenceGradientByKernels(
   const like = (x: Plain, size: number): CallResult =>
     per(size, x.dims[2] === count * size ? x.element : 'f32');
   const [write, other] = writesOf(given, written);
-  const made = call(
+  const { dFound, dStates } = through;
+  const both = {
+    ...{ query, key, find, remove, rate, sums, reach, states },
+    ...{ dOutput, dFound, write: write!, other },
+  };
+  const total = (kernel: ChunkKernel, terms: readonly KernelValue[]): KernelValue =>
+    terms.reduce((a, b) => kernel.add(a, b));
+  /** Tiles of both kernels: gradients by what is read and by what is found, and what was written. */
+  const tilesBack = (kernel: ChunkKernel, arrays: Record<keyof typeof both, KernelPointer>) => {
+    const values = (array: KernelPointer): KernelValue => kernel.read(array, kernel.place, valueSize);
+    return {
+      ...tilesOf(kernel, shape, arrays),
+      seeds: [arrays.dOutput, ...(erases ? [arrays.dFound] : [])].map(values),
+      writes: [arrays.write, ...(other ? [arrays.other] : [])].map(values),
+    };
+  };
+
+  const warps = shape.isPerKey ? WARPS.many : WARPS.few;
+  // By what asks and, apart from it, by what is written under: registers do not hold both.
+  const byAsking = call(
     builder,
     shape,
-    { name: 'recurrence_back', places: chunks, warps: WARPS.many },
-    {
-      ...{ query, key, find, remove, rate, sums, states, dStates: through.dStates, dOutput },
-      ...{ write: write!, other, solved: through.solved, ...(rate && { value }) },
-      ...(removes !== 'key' && { seen: seen[0]!, foundValues }),
-    },
+    { name: 'recurrence_asking_back', places: chunks, warps },
+    { ...both, ...(rate && { value }) },
     {
       dQuery: like(query, keySize),
-      dKey: like(key, keySize),
-      dValue: { element: value.element, dims: value.dims },
-      dGate: { element: 'f32', dims: gate.dims },
+      gained: { element: 'f32', dims: gate.dims },
       ...(find && { dFind: like(find, keySize) }),
-      ...(remove && { dRemove: like(remove, keySize) }),
-      ...(rate && { dRate: { element: 'f32', dims: rate.dims } }),
+      ...(rate && { dKey: per(keySize), dRate: { element: 'f32', dims: rate.dims } }),
+      ...(removes === 'key' && { dValue: { element: value.element, dims: value.dims } }),
     },
     (kernel, arrays) => {
-      const tiles = tilesOf(kernel, shape, arrays);
-      const { chunk, query, key, rate, find, asking, written } = tiles;
-      const sum = (terms: readonly KernelValue[]): KernelValue => terms.reduce((a, b) => kernel.add(a, b));
-      const readAll = () => ({
-        seeds: (erases ? [arrays.dOutput, arrays.solved] : [arrays.dOutput]).map((array) =>
-          kernel.read(array, chunk, valueSize),
-        ),
-        writes: (other ? [arrays.write, arrays.other] : [arrays.write]).map((array) =>
-          kernel.read(array, chunk, valueSize),
-        ),
-        dAfter: kernel.readState(arrays.dStates, chunk),
-      });
-
-      const given = readAll();
-      const [dOutput, solved] = given.seeds as [KernelValue, KernelValue?];
-      const gradients = given.seeds.map((seed, i) =>
-        given.writes.map((x) => {
-          const all = kernel.below(kernel.productTransposed(seed, x));
-          return i === 0 ? all : kernel.negative(all);
-        }),
-      );
-      // Nothing decays between a token and itself.
-      const onDiagonal = given.writes.map((x) => kernel.sum(kernel.times(dOutput, x), 1));
-      let dValue = rate ? kernel.times(solved!, rate) : solved;
-      if (removes !== 'key') {
-        dValue = kernel.transposedProduct(kernel.read(arrays.seen, chunk, steps), dOutput);
-        dValue = kernel.product(kernel.times(key, tiles.untilEnd()), given.dAfter, dValue);
-        if (solved) {
-          const found = kernel.read(arrays.foundValues, chunk, steps);
-          dValue = kernel.subtract(dValue, kernel.transposedProduct(found, solved));
-        }
-      }
-      kernel.write(arrays.dValue, chunk, dValue!);
-      const ofValue =
-        rate && kernel.sum(kernel.times(kernel.read(arrays.value, chunk, valueSize), solved!), 1);
-
-      const within = kernel.decayedProductsBack(asking, written, gradients, arrays.sums, tiles.sums, chunk);
-
-      // Read once more, so that they are not in registers meanwhile.
-      const { seeds, writes, dAfter } = readAll();
+      const { chunk, seeds, writes, ...tiles } = tilesBack(kernel, arrays);
+      const within = kernel.decayedProductsBack('later', seeds, writes, tiles.written, tiles.decays);
       const before = kernel.readState(arrays.states, chunk);
       const sinceStart = tiles.sinceStart();
-      const [dQuery, dFind] = within[0].map((x, i) => {
-        const ofState = kernel.multiply(kernel.productTransposed(seeds[i]!, before), sinceStart);
-        return i === 0 ? kernel.add(x, ofState) : kernel.subtract(x, ofState);
-      });
-      const gained = [kernel.times(query, dQuery!), ...(dFind ? [kernel.times(find!, dFind)] : [])];
-      const dQueries = [dQuery!, ...written.map((x, i) => kernel.times(x, onDiagonal[i]!))];
-      kernel.write(arrays.dQuery, chunk, sum(dQueries));
-      if (arrays.dFind) kernel.write(arrays.dFind, chunk, dFind!);
-      if (rate)
-        kernel.write(arrays.dRate, chunk, kernel.add(ofValue!, kernel.sum(kernel.times(key, dFind!), 1)));
-
+      const made = within.map((x, i) =>
+        kernel.add(x, kernel.multiply(kernel.productTransposed(seeds[i]!, before), sinceStart)),
+      );
+      const gained = made.map((x, i) => kernel.times(tiles.asking[i]!, x));
+      kernel.write(arrays.gained, chunk, kernel.perGate(total(kernel, gained)));
+      // Nothing decays between a token and itself.
+      const own = writes.map((x, i) =>
+        kernel.times(tiles.written[i]!, kernel.sum(kernel.times(seeds[0]!, x), 1)),
+      );
+      kernel.write(arrays.dQuery, chunk, total(kernel, [made[0]!, ...own]));
+      const dFind = made[1]!;
+      if (find) kernel.write(arrays.dFind, chunk, dFind);
+      if (removes === 'key') {
+        const dValue = kernel.negative(kernel.wide(seeds[1]!));
+        kernel.write(arrays.dValue, chunk, rate ? kernel.multiply(dValue, tiles.rate!) : dValue);
+      }
+      if (!rate) return;
+      kernel.write(arrays.dKey, chunk, kernel.multiply(dFind, tiles.rate!));
+      const ofValue = kernel.times(kernel.read(arrays.value, chunk, valueSize), seeds[1]!);
+      const dRate = kernel.subtract(kernel.sum(kernel.times(tiles.key, dFind), 1), kernel.sum(ofValue, 1));
+      kernel.write(arrays.dRate, chunk, dRate);
+    },
+  );
+  const byWritten = call(
+    builder,
+    shape,
+    { name: 'recurrence_written_back', places: chunks, warps },
+    {
+      ...{ ...both, dStates, gained: byAsking.gained },
+      ...(rate && { ofKey: byAsking.dKey }),
+    },
+    {
+      dKey: like(key, keySize),
+      changes: { element: 'f32', dims: gate.dims },
+      ...(remove && { dRemove: like(remove, keySize) }),
+    },
+    (kernel, arrays) => {
+      const { chunk, seeds, writes, query, written, last, ...tiles } = tilesBack(kernel, arrays);
+      const within = kernel.decayedProductsBack('earlier', writes, seeds, tiles.asking, tiles.decays);
+      const dAfter = kernel.readState(arrays.dStates, chunk);
       const untilEnd = tiles.untilEnd();
+      const before = kernel.readState(arrays.states, chunk);
       const held = kernel.sum(kernel.times(before, dAfter), 1, 0);
-      let ends = kernel.multiply(held, kernel.exp2(tiles.last));
-      let changes = sum(gained);
+      let ends = kernel.multiply(held, kernel.exp2(last));
+      const lost: KernelValue[] = [];
       for (const [i, array] of [arrays.dKey, arrays.dRemove].slice(0, written.length).entries()) {
         const ofState = kernel.multiply(kernel.productTransposed(writes[i]!, dAfter), untilEnd);
         ends = kernel.add(ends, kernel.sum(kernel.times(written[i]!, ofState), 0));
-        const all = kernel.add(within[1][i]!, ofState);
-        changes = kernel.subtract(changes, kernel.times(written[i]!, all));
-        const dKeys = [
-          all,
-          kernel.times(query, onDiagonal[i]!),
-          ...(rate ? [kernel.multiply(dFind!, rate)] : []),
-        ];
-        kernel.write(array, chunk, sum(dKeys));
+        const all = kernel.add(within[i]!, ofState);
+        lost.push(kernel.times(written[i]!, all));
+        const own = kernel.sum(kernel.times(seeds[0]!, writes[i]!), 1);
+        const terms = [all, kernel.times(query, own)];
+        if (rate) terms.push(kernel.wide(kernel.read(arrays.ofKey, chunk, keySize)));
+        kernel.write(array, chunk, total(kernel, terms));
       }
-      kernel.write(arrays.dGate, chunk, kernel.add(kernel.sinceGate(changes), kernel.perGate(ends)));
+      const gained = kernel.read(arrays.gained, chunk, kernel.gateSize);
+      const changes = kernel.subtract(gained, kernel.perGate(total(kernel, lost)));
+      kernel.write(arrays.changes, chunk, kernel.add(changes, kernel.atLast(chunk, kernel.perGate(ends))));
     },
   );
+  const { dValue } =
+    removes === 'key'
+      ? byAsking
+      : call(
+          builder,
+          shape,
+          { name: 'recurrence_values_back', places: chunks, warps: WARPS.few },
+          { seen: seen[0]!, dOutput, kept: kept[0]!, dStates, foundValues, dFound },
+          { dValue: { element: value.element, dims: value.dims } },
+          (kernel, arrays) => {
+            const chunk = kernel.place;
+            const values = (array: KernelPointer): KernelValue => kernel.read(array, chunk, valueSize);
+            const within = (array: KernelPointer): KernelValue => kernel.read(array, chunk, steps);
+            const kept = kernel.read(arrays.kept, chunk, keySize);
+            let sum = kernel.product(kept, kernel.readState(arrays.dStates, chunk));
+            sum = kernel.transposedProduct(within(arrays.seen), values(arrays.dOutput), sum);
+            if (erases)
+              sum = kernel.transposedProduct(within(arrays.foundValues), values(arrays.dFound), sum);
+            kernel.write(arrays.dValue, chunk, sum);
+          },
+        );
+  const dGate = summedGates(builder, shape, byWritten.changes, true);
 
   const shared = (x: Plain, like: Plain): Plain =>
     builder.as(gathered(builder, x, keySize, like.dims[2]! / keySize), like.element);
-  const { dGate } = made;
   return [
-    shared(made.dQuery, query),
-    shared(made.dKey, key),
-    made.dValue,
+    shared(byAsking.dQuery, query),
+    shared(byWritten.dKey, key),
+    dValue,
     isFirst
       ? builder.select(builder.broadcast(isFirst, dGate.dims), builder.splat(0, 'f32', dGate.dims), dGate)
       : dGate,
     through.dState,
-    made.dRate,
-    find && shared(made.dFind, find),
-    remove && shared(made.dRemove, remove),
+    byAsking.dRate,
+    find && shared(byAsking.dFind, find),
+    remove && shared(byWritten.dRemove, remove),
   ];
 }
 

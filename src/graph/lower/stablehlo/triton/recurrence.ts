@@ -8,7 +8,13 @@
  *     o = (q e^c) S + (q . r) u [+ (q . k) v]        S' = e^(c_last) S + (r e^(c_last - c))^T u [+ (k e^(c_last - c))^T v]
  *
  * Chunks are independent but for S. So one kernel makes all that does not depend on it, T applied to v and to f e^c included; the next goes
- * from chunk to chunk with some columns of S; and one makes the output. recurrence-gradient.ts does the same back in time.
+ * from chunk to chunk with some columns of S; and one makes the output. The gradient does the same back in time: with G = dL/dS' and z what
+ * reaches the values that are found,
+ *
+ *     z = -T^T du     du = (q . r)^T do + (r e^(c_last - c)) G     dL/dS = e^(c_last) G + (q e^c)^T do + (f e^c)^T z
+ *     d(f e^c) = z S^T     d(f . r) = z u^T below the diagonal     dv = -z, or (q . k)^T do + (k e^(c_last - c)) G + (f . k)^T z
+ *
+ * and what reaches a gate is the sum, over the tokens from its own on, of q dq + f df - k dk - r dr, and of S' G.
  */
 import type { Heads } from '../../../ops/recurrence.js';
 import type { StableHloBuilder } from '../builder.js';
@@ -16,7 +22,7 @@ import type { CallResult } from '../custom-call.js';
 import type { Plain, Value } from '../value.js';
 import type { KernelPointer, KernelValue } from './builder.js';
 import { callKernel } from './call.js';
-import { ChunkKernel, type ChunkShape, chunksOf } from './chunk-kernel.js';
+import { ChunkKernel, type ChunkShape, chunksOf, MOST } from './chunk-kernel.js';
 
 /** Sizes, how many heads share what, and what is taken out of the state. */
 interface Shape extends ChunkShape {
@@ -27,10 +33,8 @@ interface Shape extends ChunkShape {
   readonly removes: 'nothing' | 'key' | 'other';
 }
 
-/** Sizes of states that are taken: powers of two. */
-const SIZES = { least: 16, most: 128 };
-/** The largest in float32 where a key of its own is taken out: more tiles than the memory has room for that threads share. */
-const MOST_OF_ALL = 64;
+/** Sizes of states that are taken: powers of two. Larger ones in float32 would not fit into the memory that threads share. */
+const SIZES = { least: 16, most: { bf16: 128, f32: 64 } };
 /** Tokens of a chunk, and columns of the state that a program carries on. */
 const STEPS = 64;
 const COLUMNS = 32;
@@ -102,9 +106,9 @@ export function prepared(
   const isOwn = heads.query === heads.value && heads.key === heads.value;
   // Chunks as XLA's products multiply queries and keys once for all heads that share them.
   if (removes === 'nothing' && !isOwn) return undefined;
-  const most = removes === 'other' && builder.precision === 'float32' ? MOST_OF_ALL : SIZES.most;
+  const element = builder.narrowElement as ChunkShape['element'];
   const fits = [keySize, valueSize].every(
-    (size) => Number.isInteger(Math.log2(size)) && size >= SIZES.least && size <= most,
+    (size) => Number.isInteger(Math.log2(size)) && size >= SIZES.least && size <= SIZES.most[element],
   );
   if (!fits || sequence < 2) return undefined;
   const gates = gate ? builder.wide(gate) : builder.splat(0, 'f32', [batch, sequence, heads.value]);
@@ -113,7 +117,7 @@ export function prepared(
     steps: Math.min(STEPS, 2 ** Math.max(4, Math.ceil(Math.log2(sequence)))),
     columns: Math.min(COLUMNS, valueSize),
     isPerKey: gates.dims[2] !== heads.value,
-    element: builder.narrowElement as KernelPointer['element'],
+    element,
     queryHeads: heads.query,
     keyHeads: heads.key,
     removes,
@@ -152,7 +156,7 @@ export function tilesOf(
   shape: Shape,
   arrays: Readonly<
     Record<'query' | 'key' | 'sums', KernelPointer> &
-      Partial<Record<'find' | 'remove' | 'rate', KernelPointer>>
+      Partial<Record<'find' | 'remove' | 'rate' | 'reach', KernelPointer>>
   >,
 ) {
   const { keySize, queryHeads, keyHeads, removes, element } = shape;
@@ -166,8 +170,10 @@ export function tilesOf(
   const remove = removes === 'other' ? ofKeys(arrays.remove!) : undefined;
   const sums = kernel.read(arrays.sums, chunk, kernel.gateSize);
   const last = kernel.lastGates(arrays.sums, chunk);
+  const reach = arrays.reach && kernel.reach(arrays.reach, chunk);
   return {
-    ...{ chunk, query, key, rate, find, sums, last },
+    ...{ chunk, query, key, rate, find, last },
+    decays: { sums: arrays.sums, own: sums, chunk, reach },
     /** Keys by which the state, and what was written, is asked. */
     asking: find ? [query, find] : [query],
     /** Keys under which is written. */
@@ -180,6 +186,8 @@ export function tilesOf(
 /** What the forward pass makes for the output, and for the gradient. */
 interface Carried {
   readonly sums: Plain;
+  /** How far decays reach, see chunk-kernel.ts: [batch, chunks, heads], with a gate for each key. */
+  readonly reach: Plain | undefined;
   /** q e^c, [batch, sequence, heads * keySize]. */
   readonly asked: Plain;
   /** k e^(c_last - c), of the same shape, and the same of r. */
@@ -197,7 +205,6 @@ interface Carried {
   readonly last: Plain;
 }
 
-/** The forward pass but for its output. */
 export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const { shape, query, key, value, find, remove, rate, gate, state } = given;
   const { batch, sequence, heads, keySize, valueSize, steps, columns, element, removes } = shape;
@@ -205,24 +212,13 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const erases = removes !== 'nothing';
   const per = (size: number): CallResult => ({ element, dims: [batch, sequence, heads * size] });
 
-  const { sums } = call(
-    builder,
-    shape,
-    { name: 'recurrence_sums', places: chunks, warps: WARPS.few },
-    { gate },
-    { sums: { element: 'f32', dims: gate.dims } },
-    (kernel, arrays) => {
-      const gates = kernel.read(arrays.gate, kernel.place, kernel.gateSize);
-      const sums = kernel.cumulative(gates, 0, false);
-      kernel.write(arrays.sums, kernel.place, kernel.multiply(sums, kernel.fill(Math.LOG2E, sums.dims)));
-    },
-  );
-
+  const sums = summedGates(builder, shape, gate, false);
+  const reach = shape.isPerKey ? reachOf(builder, given) : undefined;
   const made = call(
     builder,
     shape,
     { name: 'recurrence_chunks', places: chunks, warps: shape.isPerKey ? WARPS.many : WARPS.few },
-    { query, key, find, remove, rate, ...(erases && { value }), sums },
+    { query, key, find, remove, rate, ...(erases && { value }), sums, reach },
     {
       asked: per(keySize),
       kept: per(keySize),
@@ -244,7 +240,7 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
       if (remove) kernel.write(arrays.keptRemove, chunk, kernel.times(written[1]!, untilEnd));
       const found = find && kernel.narrow(kernel.times(find, sinceStart), element);
       if (found) kernel.write(arrays.found, chunk, found);
-      const [seen, asked] = kernel.decayedProducts(asking, written, arrays.sums, tiles.sums, chunk);
+      const [seen, asked] = kernel.decayedProducts(asking, written, tiles.decays);
       for (const [i, array] of [arrays.seen, arrays.seenRemove].slice(0, written.length).entries()) {
         const own = kernel.sum(kernel.times(query, written[i]!), 1);
         kernel.write(array, chunk, kernel.withDiagonal(seen![i]!, own));
@@ -307,11 +303,52 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
     },
   );
   return {
-    ...{ sums, asked: made.asked, found: made.found, inverse: made.inverse, foundValues: made.foundValues },
+    ...{
+      sums,
+      reach,
+      asked: made.asked,
+      found: made.found,
+      inverse: made.inverse,
+      foundValues: made.foundValues,
+    },
     kept: [kept, ...(remove ? [keptRemove] : [])],
     seen: [made.seen, ...(remove ? [made.seenRemove] : [])],
     ...through,
   };
+}
+
+/** The sums of numbers of gates up to each token of a chunk, as logarithms to base 2; or, `back`, of their gradients from each token on. */
+export function summedGates(builder: StableHloBuilder, shape: Shape, gates: Plain, back: boolean): Plain {
+  const { sums } = call(
+    builder,
+    shape,
+    { name: back ? 'recurrence_sums_back' : 'recurrence_sums', places: chunksOf(shape), warps: WARPS.few },
+    { gates },
+    { sums: { element: 'f32', dims: gates.dims } },
+    (kernel, arrays) => {
+      const chunk = kernel.place;
+      const sums = kernel.cumulative(kernel.read(arrays.gates, chunk, kernel.gateSize), 0, back);
+      kernel.write(
+        arrays.sums,
+        chunk,
+        back ? sums : kernel.multiply(sums, kernel.fill(Math.LOG2E, sums.dims)),
+      );
+    },
+  );
+  return sums;
+}
+
+/** log2 of the tokens, at least one and at most half a chunk, in which no key of a head's chunk decays to less than 2^-MOST. */
+function reachOf(builder: StableHloBuilder, { shape, gate }: Prepared): Plain {
+  const { batch, sequence, heads, keySize, steps } = shape;
+  const chunks = chunksOf(shape);
+  const whole = builder.pad(builder.unary('abs', gate), 1, 0, chunks * steps - sequence);
+  const each = builder.reshape(whole, [batch, chunks, steps, heads, keySize]);
+  const most = builder.reduce('maximum', each, [2, 4]);
+  const tokens = builder.binary('divide', builder.splat(MOST * Math.LN2, 'f32', most.dims), most);
+  const bits = builder.binary('divide', builder.unary('log', tokens), builder.splat(Math.LN2, 'f32'));
+  const [least, largest] = [0, Math.log2(steps) - 1].map((bound) => builder.splat(bound, 'f32'));
+  return builder.as(builder.binary('minimum', builder.binary('maximum', bits, least!), largest!), 'i32');
 }
 
 /** What is written under k and under r: v, u or both. */

@@ -56,8 +56,8 @@ export function hasScanKernels(shape: ScanShape): boolean {
 }
 
 /**
- * The axes of a tile's tensors, in the order in which the compiler lays them out: what is next to each other in memory, lanes, warps, and
- * the rest in registers. It takes that order from how states lie in memory, since those are the largest that a kernel loads.
+ * The axes of a tile's tensors, in the order in which the compiler is to lay them out: what is next to each other in memory, lanes, warps,
+ * and the rest in registers.
  */
 const AXES = ['vector', 'lanes', 'channelLanes', 'warps', 'registers', 'channelRegisters'] as const;
 type Axis = (typeof AXES)[number];
@@ -80,6 +80,15 @@ export class ScanKernel extends KernelBuilder {
     const tile = tileOf(shape)!;
     this.tile = tile;
     this.dims = AXES.map((axis) => tile[axis]);
+  }
+
+  /**
+   * The compiler orders the axes by how many numbers lie next to each other along them; where that is the same of several, its versions order
+   * them differently. It loads no more of these numbers at once than a thread has along the first axis.
+   */
+  protected override hint(dims: readonly number[]): string {
+    const numbers = dims.map((_, axis) => 2 ** (dims.length - 1 - axis));
+    return ` {tt.contiguity = dense<[${numbers.join(', ')}]> : tensor<${dims.length}xi32>}`;
   }
 
   launched(name: string): Kernel {
@@ -237,7 +246,7 @@ export class ScanKernel extends KernelBuilder {
     const first = load(at(this.integer(0)));
     const names = Object.keys(first);
     const count = initial.length;
-    const ends = this.loop(sequence, [...initial, ...Object.values(first)], (i, values) => {
+    const ends = this.loop(this.integer(0), sequence, [...initial, ...Object.values(first)], (i, values) => {
       const raw = Object.fromEntries(names.map((name, n) => [name, values[count + n]!])) as Raw;
       const next = load(at(this.minimum(this.add(i, this.integer(1)), last)));
       return [...body(at(i), raw, values.slice(0, count)), ...Object.values(next)];

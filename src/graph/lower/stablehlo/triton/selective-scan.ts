@@ -3,7 +3,6 @@
  * no state of the past. A program has the states of some channels of a sequence in the registers of its threads.
  */
 import type { StableHloBuilder } from '../builder.js';
-import { cumulativeSum } from '../reduce.js';
 import type { Plain, Value } from '../value.js';
 import type { KernelPointer } from './builder.js';
 import { callKernel, type Kernel } from './call.js';
@@ -58,28 +57,28 @@ function againKernel(shape: ScanShape, elements: Elements): Kernel {
   return kernel.launched('selective_scan_again');
 }
 
-/** value, step, rate, key, query, dOutput, dLast -> dValue, dKey (of each block of channels), written, dState. */
+/** value, step, rate, key, query, dOutput, dLast, read, last state -> dValue, dKey (of each block of channels), dStep, dState. */
 function backKernel(shape: ScanShape, elements: Elements): Kernel {
   const kernel = new ScanKernel(shape);
-  const [v, s, rate, k, q, dY, dLast] = kernel.arrays(elements);
-  const [dV, dK, written, dState] = kernel.arrays(['f32', 'f32', 'f32', 'f32']);
+  const [v, s, rate, k, q, dY, dLast, read, last] = kernel.arrays(elements);
+  const [dV, dK, dStep, dState] = kernel.arrays(['f32', 'f32', 'f32', 'f32']);
   const rates = kernel.rates(rate!);
+  const ofLast = kernel.readStates(dLast!);
+  const held = kernel.multiply(kernel.multiply(ofLast, rates), kernel.readStates(last!));
   const [end] = kernel.tokens(
-    (t) => kernel.readEach(t, { s: s!, v: v!, dY: dY! }, { k: k!, q: q! }),
-    [kernel.readStates(dLast!)],
+    (t) => kernel.readEach(t, { s: s!, v: v!, dY: dY!, read: read! }, { k: k!, q: q! }),
+    [ofLast, kernel.natural(kernel.over('numbers', held))],
     true,
-    (t, now, [later]) => {
+    (t, now, [later, ofLater]) => {
       const G = kernel.add(later!, kernel.times(now.q, now.dY));
       const keyed = kernel.times(G, now.k);
       kernel.write(dV!, t, 'channels', kernel.over('numbers', keyed));
-      kernel.write(
-        written!,
-        t,
-        'channels',
-        kernel.natural(kernel.over('numbers', kernel.multiply(keyed, rates))),
-      );
+      const written = kernel.natural(kernel.over('numbers', kernel.multiply(keyed, rates)));
+      const inflow = kernel.subtract(kernel.times(now.dY, now.read), kernel.times(now.v, written));
+      const ofStep = kernel.add(ofLater!, inflow);
+      kernel.write(dStep!, t, 'channels', ofStep);
       kernel.write(dK!, t, 'numbers', kernel.over('channels', kernel.times(G, now.v)));
-      return [kernel.multiply(kernel.exp2(kernel.times(now.s, rates)), G)];
+      return [kernel.multiply(kernel.exp2(kernel.times(now.s, rates)), G), ofStep];
     },
   );
   kernel.writeStates(dState!, end!);
@@ -159,7 +158,7 @@ export function scanGradientByKernels(
   const given = prepared(builder, operands);
   if (!given) return undefined;
   const { shape, v, s, rate, k, q, state } = given;
-  const { batch, sequence, width, size } = shape;
+  const { batch, sequence, size } = shape;
   const dY = builder.narrow(dOutput);
   const ofEnd = turned(builder, builder.wide(dLast));
   const perChannel = { element: 'f32' as const, dims: v.dims };
@@ -174,21 +173,14 @@ export function scanGradientByKernels(
     [perBlock, perChannel, ofState],
     [rate],
   ) as [Plain, Plain, Plain];
-  const back = [v, s, rate, k, q, dY, ofEnd];
-  const [dV, dKs, written, dState] = callKernel(
+  const back = [v, s, rate, k, q, dY, ofEnd, read, turned(builder, builder.wide(last))];
+  const [dV, dKs, dStep, dState] = callKernel(
     builder,
     backKernel(shape, elementsOf(back)),
     back,
     [perChannel, perBlock, perChannel, ofState],
     [rate],
   ) as [Plain, Plain, Plain, Plain];
-
-  const times = (a: Plain, b: Plain): Plain => builder.binary('multiply', builder.wide(a), builder.wide(b));
-  const inflow = builder.binary('subtract', times(dY, read), times(v, written));
-  const held = turned(builder, builder.wide(last));
-  const atEnd = builder.reduce('add', times(rate, times(ofEnd, held)), [2]);
-  const sums = cumulativeSum(builder, inflow, 1, true);
-  const dStep = builder.binary('add', sums, builder.reshape(atEnd, [batch, 1, width]));
   const overBlocks = (x: Plain): Plain => builder.reduce('add', x, [1]);
   return [
     builder.as(dV, v.element),
