@@ -55,9 +55,10 @@ const require = createRequire(import.meta.url);
  * The package's folder; fetched first where it is missing, which a line on standard error says. Throws `ArchiveUnavailableError`, with the command
  * that installs it, where it cannot be had.
  */
-export async function packageFolder(wanted: OptionalPackage, place: string = userCache()): Promise<string> {
+export async function packageFolder(wanted: OptionalPackage): Promise<string> {
   const { name, version } = wanted;
   const key = `${name.replace(/^@/, '').replace('/', '-')}-${version}`;
+  const place = userCache();
   const there = installedFolder(wanted) ?? fetchedModules([place], key);
   if (there !== undefined) return there.endsWith(name) ? there : join(there, name);
   process.stderr.write(`fetching ${name} ${version} from the npm registry (${wanted.what})\n`);

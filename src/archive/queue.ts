@@ -27,7 +27,7 @@ export const HEARTBEAT = 5;
 /** Work that so many workers did not survive is given up. */
 export const ATTEMPTS = 5;
 /** Pages of a stretch. */
-export const STRETCH = 64;
+const STRETCH = 64;
 
 /** The queue of pages in the database, from which workers take stretches. */
 export class PageQueue {

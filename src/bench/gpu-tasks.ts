@@ -55,7 +55,7 @@ export const SMALL: readonly TrainingTask[] = [
 ];
 
 /** The shipped design with 350M parameters, whose state has a constant size. */
-export const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
+const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
   maxPositionEmbeddings: 1_048_576,
   ropeTheta: null,
 });

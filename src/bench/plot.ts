@@ -16,7 +16,7 @@ export interface Plot {
 }
 
 /** An axis of a plot. */
-export interface Axis {
+interface Axis {
   readonly title: string;
   /** Whether the axis is logarithmic. */
   readonly log?: boolean;

@@ -134,9 +134,6 @@ const FORMATS: Readonly<Record<string, Format>> = {
 /** Unquantized formats, and the bytes of a number. */
 const PLAIN: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
-/** The names of the tensor types of GGUF that can be read, such as `F16` and `Q4_K`. */
-export const GGUF_FORMATS: readonly string[] = [...Object.keys(PLAIN), ...Object.keys(FORMATS)];
-
 /** Whether a format is a block format. */
 export function isBlocks(type: string): boolean {
   return Object.hasOwn(FORMATS, type);
@@ -149,7 +146,7 @@ export function ggufRowBytes(type: string, columns: number, tensor: string): num
   const format = FORMATS[type];
   if (!format) {
     throw new CheckpointError(
-      `${tensor} is in ${type}, which is not read: take the model in one of ${GGUF_FORMATS.join(', ')}, such as a file called Q4_K_M or Q8_0`,
+      `${tensor} is in ${type}, which is not read: take the model in one of ${Object.keys({ ...PLAIN, ...FORMATS }).join(', ')}, such as a file called Q4_K_M or Q8_0`,
     );
   }
   if (columns % format.values !== 0) {

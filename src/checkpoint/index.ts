@@ -10,7 +10,6 @@ export {
 export { type Float8, isFloat8, widenFloat8 } from './float8.js';
 export {
   GGUF_BLOCK,
-  GGUF_FORMATS,
   GGUF_PACKED,
   ggufRowBytes,
   isBlocks,

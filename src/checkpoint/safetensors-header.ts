@@ -56,7 +56,7 @@ export interface Header {
 }
 
 /** The longest header that the format's own implementation accepts, in bytes. */
-export const LONGEST_HEADER = 100_000_000;
+const LONGEST_HEADER = 100_000_000;
 
 /** The size of the header's length field, which precedes the header. */
 export const LENGTH_BYTES = 8;

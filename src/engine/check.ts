@@ -10,7 +10,7 @@ export interface NamedType extends TensorType {
 }
 
 /** Throws `DeviceError` unless a tensor has the declared type, and as many elements as its shape has. */
-export function checkTensor(
+function checkTensor(
   what: 'input' | 'state' | 'weight',
   { name, dtype, shape }: NamedType,
   { dtype: given, dims, data }: HostTensor,

@@ -34,12 +34,12 @@ export async function readImage(path: string): Promise<Image> {
 
 /**
  * Decodes a PNG or JPEG file, detected by its first bytes. Transparent pixels are composited onto white; 16 bits become 8.
- * Throws `DataError`, which calls the image `name`, for bytes that are neither or are broken, and for more than `most` pixels.
+ * Throws `DataError`, which calls the image `name`, for bytes that are neither or are broken, and for more than 100 million pixels.
  */
-export function decodeImage(bytes: Uint8Array, name: string, most = MOST_PIXELS): Image {
-  imageSize(bytes, name, most);
+export function decodeImage(bytes: Uint8Array, name: string): Image {
+  imageSize(bytes, name);
   const buffer = bufferOf(bytes);
-  return namingBroken(name, () => (isPng(buffer) ? decodePng(buffer) : fromJpeg(buffer, most)));
+  return namingBroken(name, () => (isPng(buffer) ? decodePng(buffer) : fromJpeg(buffer)));
 }
 
 /**
@@ -89,11 +89,11 @@ function sizeOfJpeg(bytes: Buffer): Pick<Image, 'height' | 'width'> {
   throw new Error('it ends within its header');
 }
 
-function fromJpeg(bytes: Buffer, most: number): Image {
+function fromJpeg(bytes: Buffer): Image {
   const { width, height, data } = jpeg.decode(bytes, {
     useTArray: true,
     formatAsRGBA: false,
-    maxResolutionInMP: most / 1e6,
+    maxResolutionInMP: MOST_PIXELS / 1e6,
     maxMemoryUsageInMB: 2048,
     tolerantDecoding: false,
   });

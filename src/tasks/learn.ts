@@ -82,7 +82,7 @@ function answersAt(
 export type Sampling = TokenTask['sample'];
 
 /** The most answers of an example of this length. Throws `ConfigError` for a length that is too small. */
-export function answersOf(task: TokenTask, length: number): number {
+function answersOf(task: TokenTask, length: number): number {
   const { answers } = task.sample(new Random(0), length);
   return task.most?.(length) ?? answers.length;
 }

@@ -41,7 +41,7 @@ export function muon(
 }
 
 /** Orthogonalizes matrices [.., rows, columns] by the Newton-Schulz iteration: same singular vectors, singular values of about 1. */
-export function orthogonal(matrix: Tensor): Tensor {
+function orthogonal(matrix: Tensor): Tensor {
   const [rows, columns] = matrix.shape.slice(-2) as [number, number];
   const isTall = rows > columns;
   const last = [matrix.rank - 2, matrix.rank - 1];

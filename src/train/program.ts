@@ -70,7 +70,7 @@ export function secondMoment(name: string): string {
 }
 
 /** The name of the state with Muon's momentum of a parameter. */
-export function momentum(name: string): string {
+function momentum(name: string): string {
   return `muon.momentum/${name}`;
 }
 

@@ -82,8 +82,8 @@ export const listModels = async (): Promise<readonly ModelInfo[]> =>
 export const listStates = async (): Promise<readonly StoredState[]> =>
   (await getJson<{ data: StoredState[] }>('/v1/states')).data;
 
-export const forkState = (id: string, name?: string): Promise<StoredState> =>
-  sendJson(`/v1/states/${encodeURIComponent(id)}/fork`, 'POST', name === undefined ? {} : { name });
+export const forkState = (id: string): Promise<StoredState> =>
+  sendJson(`/v1/states/${encodeURIComponent(id)}/fork`, 'POST', {});
 
 export const nameState = (id: string, name: string): Promise<StoredState> =>
   sendJson(`/v1/states/${encodeURIComponent(id)}`, 'PATCH', { name });
@@ -162,13 +162,8 @@ export async function getJson<T>(path: string): Promise<T> {
   return (await (await send(path, {})).json()) as T;
 }
 
-export async function sendJson<T>(
-  path: string,
-  method: string,
-  body: unknown,
-  signal?: AbortSignal,
-): Promise<T> {
-  const response = await send(path, { method, ...json(body), ...(signal && { signal }) });
+export async function sendJson<T>(path: string, method: string, body: unknown): Promise<T> {
+  const response = await send(path, { method, ...json(body) });
   return (await response.json()) as T;
 }
 

@@ -3,7 +3,7 @@ import { deflateSync } from 'node:zlib';
 import { ZipFile } from 'yazl';
 
 /** A text at a place: points from the lower left corner, as PDF counts. */
-export interface Placed {
+interface Placed {
   readonly text: string;
   readonly x: number;
   readonly y: number;

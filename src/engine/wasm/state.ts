@@ -47,7 +47,7 @@ export interface KeptValue {
 }
 
 /** The layout of a growing value's pages: [outer, 64, inner], with `bytes` for each inner part. */
-export function entrySizes(spec: StateSpec): { outer: number; bytes: number } {
+function entrySizes(spec: StateSpec): { outer: number; bytes: number } {
   const dims = stateDims(spec, 1);
   const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
   return {

@@ -9,11 +9,8 @@ import { ValkeyStore } from './valkey-store.js';
  * `s3://bucket/prefix?endpoint=https://...&region=...`, with credentials in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; anything else is
  * a folder. Throws `ConfigError` for an invalid address. A service that cannot be reached fails on first use.
  */
-export function openStore(
-  place: string,
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): Store {
+export function openStore(place: string): Store {
   if (/^(redis|valkey)s?:\/\//.test(place)) return new ValkeyStore(place);
-  if (place.startsWith('s3://')) return S3Store.at(place, environment);
+  if (place.startsWith('s3://')) return S3Store.at(place, process.env);
   return new FolderStore(place);
 }

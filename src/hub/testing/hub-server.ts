@@ -191,7 +191,7 @@ export function sha256(bytes: Buffer): string {
 }
 
 /** The git id of a file with these bytes. */
-export function gitSum(bytes: Buffer): string {
+function gitSum(bytes: Buffer): string {
   return createHash('sha1')
     .update(Buffer.concat([Buffer.from(`blob ${bytes.length}\0`), bytes]))
     .digest('hex');

@@ -35,7 +35,7 @@ export function eachWithHub(begin: (hub: HubToPull) => void): void {
 }
 
 /** Expects that a pull is refused with an error of a class. */
-export async function expectRefusal(
+async function expectRefusal(
   pulling: Promise<unknown>,
   kind: new (message: string) => Error,
   message: RegExp,

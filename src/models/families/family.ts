@@ -107,7 +107,7 @@ export const factor = z.number();
 /** The epsilon of a norm. */
 export const epsilon = z.number().positive();
 /** A token's id. */
-export const token = z.number().int().nonnegative();
+const token = z.number().int().nonnegative();
 
 const tokens = z
   .union([token, z.array(token)])

@@ -90,10 +90,10 @@ export function compareTexts(a: string, b: string): number {
 /** Surrogates, of which characters above U+FFFF consist, are ordered after all others. */
 const rank = (unit: number): number => (isHigh(unit) || isLow(unit) ? unit + 0x10000 : unit);
 
-/** The first offset of `word` in `text` from `from` on, in units; -1 if there is none. */
-export function indexOfText(text: string, word: string, from = 0): number {
-  spendSearch(text.length - from, word.length);
-  return placeOf(text, word, from);
+/** The first offset of `word` in `text`, in units; -1 if there is none. */
+export function indexOfText(text: string, word: string): number {
+  spendSearch(text.length, word.length);
+  return placeOf(text, word, 0);
 }
 
 /** The last offset of `word` in `text`, in units; -1 if there is none. */

@@ -5,7 +5,7 @@ import { Dict, type Value } from './values.js';
  * Converts data to a template's values. In objects, a number without a fraction is an int; in maps from `readExactJson`,
  * bigints are ints and numbers are floats. Undefined members are omitted. Throws `TypeError` for values that are not plain data.
  */
-export function valueFrom(data: unknown, inMap = false): Value {
+function valueFrom(data: unknown, inMap = false): Value {
   switch (typeof data) {
     case 'string':
     case 'boolean':

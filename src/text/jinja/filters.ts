@@ -282,7 +282,7 @@ function formatted(format: Value, args: Tuple, named: Dict): string {
 }
 
 /** All filters by name. */
-export const FILTERS: ReadonlyMap<string, Native> = byName([
+const FILTERS: ReadonlyMap<string, Native> = byName([
   ...sequenceFilters(filterNamed, testNamed),
   native('abs', 'x', (value: Value) => {
     const integer = integerOf(value);

@@ -8,7 +8,7 @@ import { wordOf } from './words.js';
 const MOST_SHARE = 0.995;
 
 /** Draws a matrix with one pixel per element. */
-export function paint(canvas: HTMLCanvasElement, matrix: Float32Array, size: number, scale: Scale): void {
+function paint(canvas: HTMLCanvasElement, matrix: Float32Array, size: number, scale: Scale): void {
   const context = canvas.getContext('2d')!;
   canvas.width = size;
   canvas.height = size;

@@ -1,12 +1,6 @@
 /** The traced text, and the parts of the trace so far: matrices and attributions are requested when they are viewed. */
 import { batch, computed, signal } from '@preact/signals';
-import type {
-  AttributionOf,
-  EncodedValues,
-  TracedLayerOf,
-  TracedMixerOf,
-  TraceJson,
-} from '../../../src/inspect/trace.js';
+import type { AttributionOf, EncodedValues, TracedLayerOf, TraceJson } from '../../../src/inspect/trace.js';
 import type { TraceRequest } from '../../../src/server/studio-api.js';
 import type { Message, ModelInfo } from '../api.js';
 import { trace as askTrace, listModels } from '../hosts/hosts.js';
@@ -24,8 +18,7 @@ interface Subject {
 }
 
 export type Layer = TracedLayerOf<EncodedValues>;
-export type Mixer = TracedMixerOf<EncodedValues>;
-export type Attribution = AttributionOf<EncodedValues>;
+type Attribution = AttributionOf<EncodedValues>;
 
 /** Matrices of some heads of a mixer. */
 export interface Heads {

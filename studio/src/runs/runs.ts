@@ -80,13 +80,16 @@ function joined(a: Log, b: Log): Log {
   };
 }
 
+/** How much of the average before remains at each value. */
+const SMOOTHING = 0.9;
+
 /** An exponential moving average with bias correction. */
-export function smoothed(values: readonly number[], weight = 0.9): number[] {
+export function smoothed(values: readonly number[]): number[] {
   let sum = 0;
   let weights = 0;
   return values.map((value) => {
-    sum = weight * sum + value;
-    weights = weight * weights + 1;
+    sum = SMOOTHING * sum + value;
+    weights = SMOOTHING * weights + 1;
     return sum / weights;
   });
 }

@@ -17,9 +17,9 @@ import { pluginError } from './errors.js';
 import { type Koffi, loadLibrary } from './koffi.js';
 
 /** The oldest supported version: 0.57 moved some functions. */
-export const OLDEST_MINOR = 57;
+const OLDEST_MINOR = 57;
 /** The newest version that these declarations were checked against. Later minor versions append functions and fields. */
-export const NEWEST_MINOR = 95;
+const NEWEST_MINOR = 95;
 
 type AnyStruct = Struct<Fields>;
 /** `koffi.view` crashes where two views of the same memory exist, so memory is copied. */

@@ -116,7 +116,7 @@ function isObject(value: Json, place: Place, { strings }: Checker, holds: Holds)
 }
 
 /** Whether a value has a JSON Schema type; 1.0 is an integer. */
-export function isOf(value: unknown, type: unknown): boolean {
+function isOf(value: unknown, type: unknown): boolean {
   switch (type) {
     case 'null':
       return value === null;

@@ -13,11 +13,11 @@ import { schemaNode } from '../schema/compiler.js';
 import { TokenTree } from '../token-tree.js';
 
 /** The bytes of the tiny tokenizer's tokens. */
-export const vocabulary = Vocabulary.of(tinyTokenizer);
+const vocabulary = Vocabulary.of(tinyTokenizer);
 /** The same as a prefix tree. */
 export const tree = new TokenTree(vocabulary);
 /** The token that ends a text. */
-export const END = 0;
+const END = 0;
 
 /** What a model of random wishes writes under a grammar; undefined where it did not come to an end. */
 export function written(grammar: Node, seed: number, maxTokens = 300): string | undefined {

@@ -192,10 +192,10 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** Adds `before` and `after` elements of `value` along an axis. */
-  pad(x: Plain, axis: number, before: number, after: number, value = 0): Plain {
+  /** Adds `before` and `after` zeros along an axis. */
+  pad(x: Plain, axis: number, before: number, after: number): Plain {
     const dims = replaced(x.dims, axis, before + x.dims[axis]! + after);
-    const filler = this.splat(value, x.element);
+    const filler = this.splat(0, x.element);
     const amounts = (size: number): string => x.dims.map((_, i) => (i === axis ? size : 0)).join(', ');
     return this.emit(
       `stablehlo.pad ${x.id}, ${filler.id}, low = [${amounts(before)}], high = [${amounts(after)}], interior = [${amounts(0)}] : (${typeOf(x)}, ${typeOf(filler)}) -> ${typeText(x.element, dims)}`,

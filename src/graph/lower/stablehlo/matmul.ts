@@ -16,13 +16,12 @@ export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], 
   return [matmul(builder, of(a), of(b), attributes)];
 };
 
-/** A product of operands of one type. `element` is the type of the result, by default theirs. */
+/** A product of operands of one type, which the result has, too. */
 export function matmul(
   builder: StableHloBuilder,
   a: Plain,
   b: Plain,
   { transposeA = false, transposeB = false, wide = false }: Partial<MatmulAttributes> = {},
-  element: Element = a.element,
 ): Plain {
   const rank = Math.max(a.dims.length, b.dims.length);
   const lead = rank - 2;
@@ -48,7 +47,7 @@ export function matmul(
   const batch = axes.flatMap(([i, j]) => (i !== undefined && j !== undefined ? [[i, j] as const] : []));
   const [xLead, yLead] = [x.dims.length - 2, y.dims.length - 2];
   const contract = [[xLead + (transposeA ? 0 : 1), yLead + (transposeB ? 1 : 0)] as const];
-  const product = builder.dot(x, y, { batch, contract }, element, wide || builder.precision === 'float32');
+  const product = builder.dot(x, y, { batch, contract }, a.element, wide || builder.precision === 'float32');
   // The axes of the result: batch axes, a's own axes and rows, b's own axes and columns.
   const pairs = axes.flatMap(([i, j], axis) => (i !== undefined && j !== undefined ? [axis] : []));
   const ownA = axes.flatMap(([i, j], axis) => (i !== undefined && j === undefined ? [axis] : []));

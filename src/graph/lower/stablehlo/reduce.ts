@@ -21,7 +21,7 @@ export const hloMax: StableHloLowering<Reduction> = (builder, [x], { attributes 
 };
 
 /** A reduction's result, with its axes kept as size 1 on request. */
-export function kept(
+function kept(
   builder: StableHloBuilder,
   y: Plain,
   dims: readonly number[],

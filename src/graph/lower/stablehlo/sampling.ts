@@ -5,7 +5,7 @@ import { cumulativeSum } from './reduce.js';
 import type { Plain } from './value.js';
 
 /** The most candidates of top-k, top-p and min-p. */
-export const CANDIDATES = 1024;
+const CANDIDATES = 1024;
 /** The order of each row's settings: as in `SamplingOptions`; a top-k of 1 is greedy. */
 export const SAMPLING_SETTINGS = ['temperature', 'topK', 'topP', 'minP'] as const;
 

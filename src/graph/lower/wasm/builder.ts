@@ -196,12 +196,7 @@ export class WasmBuilder {
   }
 
   /** An element-wise instruction with broadcasting. */
-  map(
-    instruction: Instruction,
-    dtype: DType,
-    inputs: readonly Value[],
-    label = Instruction[instruction],
-  ): View {
+  map(instruction: Instruction, dtype: DType, inputs: readonly Value[]): View {
     const views = inputs.map((input) => this.view(input));
     const dims = broadcastDims(views.map((view) => view.dims));
     const to = this.allocate(
@@ -224,7 +219,7 @@ export class WasmBuilder {
         },
       ],
       path: this.path,
-      label: label.replace(/[FIB]$/, ''),
+      label: Instruction[instruction].replace(/[FIB]$/, ''),
     });
     return to;
   }

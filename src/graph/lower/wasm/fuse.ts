@@ -87,7 +87,7 @@ const REGISTERS = 24;
  * Fuses `producer` into `consumer`, or returns undefined if they do not iterate over the same elements or would need too many registers. `keep`
  * says whether other steps read the producer's result.
  */
-export function merged(
+function merged(
   producer: MapStep,
   consumer: MapStep,
   keep: (buffer: Buffer) => boolean,

@@ -53,7 +53,7 @@ function expectTypes(
 }
 
 /** A type in messages: `f32[2,3]`. */
-export function typeText({ element, dims }: TensorType): string {
+function typeText({ element, dims }: TensorType): string {
   return `${element}[${dims}]`;
 }
 
