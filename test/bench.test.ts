@@ -48,3 +48,17 @@ test('bench ops refuses a folder without a model before it measures', async () =
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   expect(stderr).toMatch(/^heddle: nosuch is not a model: there is no such folder/);
 });
+
+test('bench gpu --devices tells which form could not be measured, and why', () => {
+  const script = fileURLToPath(new URL('../dist/bench/main.js', import.meta.url));
+  const { stdout, stderr, status } = spawnSync(
+    process.execPath,
+    [script, 'gpu', '--devices', '2', '--quick'],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, HEDDLE_PJRT_PLUGIN: '/nosuch.so' },
+    },
+  );
+  expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  expect(stderr).toMatch(/^bench: 2 GPUs, full ended early: .*HEDDLE_PJRT_PLUGIN is \/nosuch\.so/);
+});

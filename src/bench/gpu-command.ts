@@ -12,7 +12,7 @@ import {
   withRandomModel,
   writeRate,
 } from './gpu-generation.js';
-import { hybrid350, RACED, SMALL, TINY } from './gpu-tasks.js';
+import { hybrid350, RACED, SHARED_TASK, SMALL, TINY } from './gpu-tasks.js';
 import {
   furthest,
   measureShared,
@@ -53,8 +53,7 @@ async function runGpu(options: GpuOptions): Promise<void> {
       await writeFileAtomic(options.json, `${JSON.stringify(results, null, 2)}\n`);
   };
   const taken = options.memory === undefined ? {} : { memoryFraction: options.memory };
-  if (options.devices !== undefined)
-    return runShared(options.devices, options.steps, taken, record, options.plots);
+  if (options.devices !== undefined) return runShared(options.devices, { ...options, taken, record });
 
   const started = performance.now();
   const device = await openDevice('cuda', taken);
@@ -167,13 +166,19 @@ async function runGpu(options: GpuOptions): Promise<void> {
 
 async function runShared(
   devices: number,
-  steps: number,
-  taken: DeviceOptions,
-  record: (part: string, value: unknown) => Promise<void>,
-  plots: string | undefined,
+  {
+    steps,
+    quick,
+    taken,
+    plots,
+    record,
+  }: GpuOptions & {
+    readonly taken: DeviceOptions;
+    readonly record: (part: string, value: unknown) => Promise<void>;
+  },
 ): Promise<void> {
   const rates: SharedRate[] = [];
-  for await (const rate of measureShared(devices, steps, taken)) {
+  for await (const rate of measureShared(devices, steps, taken, quick ? TINY[0]! : SHARED_TASK)) {
     rates.push(rate);
     await record('shared', rates);
     const each = rate.memory.map(
@@ -230,7 +235,11 @@ export function addGpuCommand(program: Command): void {
     .option('--steps <n>', 'steps of a round, with --devices', positive, 100)
     .option('--plots <folder>', 'with --devices, also draw throughput and memory')
     .option('--seconds <n>', 'no part starts after this many seconds', positive, 3600)
-    .option('--memory <share>', 'share of GPU memory to preallocate; a peer has what is left', Number)
+    .option(
+      '--memory <share>',
+      'share of GPU memory that a process may take, as it needs it; a peer has what is left',
+      Number,
+    )
     .option('--quick', 'tiny models, to test the command rather than the speed', false)
     .option('--json <file>', 'also write the results, part by part as they are measured')
     .action((options: GpuOptions) => runGpu(options));

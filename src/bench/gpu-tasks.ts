@@ -60,10 +60,7 @@ const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
   ropeTheta: null,
 });
 
-/**
- * The step for several GPUs: 350M parameters, 32 sequences of 1,024 tokens, so that each of two GPUs has the 16 of the other benchmarks. The plugin keeps memory of
- * devices that were disposed of, so that all variants together need some nine tenths of an H200 (`--memory 0.9`).
- */
+/** The step for several GPUs: 350M parameters, 32 sequences of 1,024 tokens, so that each of two GPUs has the 16 of the other benchmarks. */
 export const SHARED_TASK: TrainingTask = {
   name: '(M-M-M-M-S-)x8, 350M',
   config: { ...HYBRID_350M, maxPositionEmbeddings: 1024 },

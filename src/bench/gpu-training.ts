@@ -1,17 +1,21 @@
 /** Training steps on `cuda`: in alternating rounds with PyTorch, of small models, and on several GPUs. */
 import { fileURLToPath } from 'node:url';
-import { type Device, type DeviceOptions, openDevice } from '../engine/index.js';
+import { z } from 'zod';
+import type { Device, DeviceOptions } from '../engine/index.js';
 import { countParameters } from '../models/index.js';
 import { type Contender, race, startContender } from './contender.js';
-import { type RacedTask, SHARED_TASK } from './gpu-tasks.js';
+import type { RacedTask } from './gpu-tasks.js';
+import { LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
 import type { TrainingTask } from './plan.js';
 import type { Plot, Point } from './plot.js';
 import { quickWeights } from './quick-weights.js';
+import type { SharedProcessInput } from './shared-process.js';
 import { median } from './train-section.js';
 import { compileStep, startRun } from './training.js';
 
 const PEER = fileURLToPath(new URL('../../bench/peers/torch_gpu.py', import.meta.url));
+const SHARED = fileURLToPath(new URL('./shared-process.js', import.meta.url));
 const STEPS = 8;
 const ROUNDS = 5;
 
@@ -136,6 +140,22 @@ export async function* measureSmall(
   }
 }
 
+const compiledSchema = z.object({ parameters: z.number().int().positive() });
+
+const sharedRoundSchema = z.object({
+  /** Seconds of a step in the median round. */
+  seconds: z.number().positive(),
+  /** Losses of the first steps in nats per token. */
+  losses: z.array(z.number()).readonly(),
+  /** Bytes of each GPU in use between two steps, and the peak. */
+  memory: z.array(z.object({ inUse: z.number(), peak: z.number() })).readonly(),
+});
+
+/** The message of a process of `measureShared` that its step is compiled. */
+export type Compiled = z.output<typeof compiledSchema>;
+/** What it measured. */
+export type SharedRound = z.output<typeof sharedRoundSchema>;
+
 /** Result of one way of distributing the step over GPUs. */
 export interface SharedRate {
   readonly name: string;
@@ -149,45 +169,50 @@ export interface SharedRate {
   readonly losses: readonly number[];
 }
 
-/** Measures the same steps on several GPUs, distributed in both ways, and on one GPU. The variants with the least memory come first, so that the peaks are theirs. */
+/** The share of a GPU's memory that each process may take, as it needs it: one GPU has the whole batch, and programs are compiled beside it. */
+const SHARED_MEMORY = 0.9;
+
+/**
+ * Measures the same steps on several GPUs, distributed in both ways, and on one GPU. Each form has a process of its own, since an allocator
+ * that served one form has its memory in pieces for the next. All compile at the same time, and then each is measured alone.
+ */
 export async function* measureShared(
   devices: number,
   steps: number,
-  options: DeviceOptions = {},
-  task: TrainingTask = SHARED_TASK,
+  options: DeviceOptions,
+  task: TrainingTask,
 ): AsyncGenerator<SharedRate> {
-  const forms: [string, DeviceOptions][] = [
+  const forms: readonly [string, DeviceOptions][] = [
     [`${devices} GPUs, full`, { devices, shard: 'full' }],
     [`${devices} GPUs, data`, { devices, shard: 'data' }],
     ['1 GPU', {}],
   ];
-  const opened = await Promise.all(
-    forms.map(async ([name, form]) => {
-      const device = await openDevice('cuda', { ...options, ...form });
-      return { name, form, device, step: await compileStep(task, device) };
-    }),
-  );
-  const memory = quickWeights(opened[0]!.step.parameters);
-  for (const { name, form, device, step } of opened) {
-    const run = startRun(task, step, { steps, memory, device });
-    const { losses } = await run.round();
-    const seconds: number[] = [];
-    for (let i = 0; i < 3; i++) {
-      const short = await run.round();
-      seconds.push(short.seconds);
-      if (seconds.reduce((sum, each) => sum + each * steps, 0) > 20) break;
-    }
-    yield {
-      name,
-      devices: form.devices ?? 1,
-      ...(form.shard && { shard: form.shard }),
-      parameters: countParameters(step.parameters),
-      tokensPerSecond: (task.batch * task.sequence) / median(seconds),
-      memory: device.gpuMemory?.() ?? [],
-      losses,
+  const started = forms.map(([name, form]) => {
+    const input: SharedProcessInput = {
+      ...{ task, steps },
+      options: { memoryFraction: SHARED_MEMORY, ...options, ...form },
     };
-    await run.dispose();
-    await device.dispose();
+    return { name, form, child: new LineProcess(name, process.execPath, [SHARED, JSON.stringify(input)]) };
+  });
+  try {
+    const compiled: Compiled[] = [];
+    for (const { child } of started) compiled.push(await child.hear(compiledSchema));
+    for (const [i, { name, form, child }] of started.entries()) {
+      child.tell('measure');
+      // It says one line. The next one is measured when it has ended, and its memory is free.
+      for await (const { seconds, losses, memory } of child.hearAll(sharedRoundSchema))
+        yield {
+          name,
+          devices: form.devices ?? 1,
+          ...(form.shard && { shard: form.shard }),
+          parameters: compiled[i]!.parameters,
+          tokensPerSecond: (task.batch * task.sequence) / seconds,
+          memory,
+          losses,
+        };
+    }
+  } finally {
+    for (const { child } of started) child.stop();
   }
 }
 

@@ -47,8 +47,9 @@ export class Device implements PjrtDevice {
     const largest = isKnown
       ? Math.max(stats.get('largestFreeBlock'), limit - stats.get('pool'))
       : limit - inUse;
-    if (bytes <= limit - inUse && together <= largest) return;
-    throw outOfMemory(doing, bytes, this.memory());
+    const isEnough = bytes <= limit - inUse;
+    if (isEnough && together <= largest) return;
+    throw outOfMemory(doing, bytes, this.memory(), isEnough ? { largest } : {});
   }
 
   /** Undefined where the plugin does not know. */

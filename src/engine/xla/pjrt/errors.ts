@@ -45,18 +45,26 @@ export function pluginError(
   return outOfMemory(doing, needed, memory?.(), { words: words.split('\n')[0]!, cause });
 }
 
-/** The error for what does not fit a device's memory while something was done: how many bytes it needed, as far as that is known. */
+/**
+ * The error for what does not fit a device's memory while something was done: how many bytes it needed, as far as that is known. `largest` is the
+ * largest piece of the free memory, if there is enough of it, but not in one piece.
+ */
 export function outOfMemory(
   doing: string,
   needed: number | undefined,
   memory: MemoryUse | undefined,
-  { words, ...options }: ErrorOptions & { readonly words?: string } = {},
+  { words, largest, ...options }: ErrorOptions & { readonly words?: string; readonly largest?: number } = {},
 ): OutOfDeviceMemory {
   const wanted = needed === undefined ? 'more' : `${gigabytes(needed)} more`;
   const there = memory ? `, and of its ${gigabytes(memory.limit)} are ${gigabytes(memory.inUse)} in use` : '';
+  const advice = 'a smaller batch, a shorter sequence or a smaller model';
+  const next =
+    largest === undefined
+      ? `Use ${advice}.`
+      : `The free memory is in pieces, of which the largest has ${gigabytes(largest)}: start the process again, which puts it together, or use ${advice}.`;
   const said = words === undefined ? '' : ` XLA says: ${words}`;
   return new OutOfDeviceMemory(
-    `the cuda device is out of memory while ${doing}: it needed ${wanted}${there}. Use a smaller batch, a shorter sequence or a smaller model.${said}`,
+    `the cuda device is out of memory while ${doing}: it needed ${wanted}${there}. ${next}${said}`,
     needed,
     memory,
     options,
