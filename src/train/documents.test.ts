@@ -30,9 +30,10 @@ import { ParameterRegistry, Random } from '../nn/index.js';
 import { documentData, packed } from './documents.js';
 import { initialWeights } from './equipment.js';
 import { evaluateExamples } from './evaluate.js';
+import type { TrainingEvent } from './input.js';
 import type { TrainingPhase } from './phases.js';
 import { tinyInput, tinySettings } from './testing/runs.js';
-import { type TrainingEvent, train } from './trainer.js';
+import { train } from './trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 afterAll(() => device.dispose());

@@ -17,11 +17,12 @@ export {
 export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments } from './documents.js';
 export { initialWeights, stepsPerRunOn } from './equipment.js';
 export { type Evaluation, evaluateExamples, evaluateModel, type StepEvaluation } from './evaluate.js';
-export type { TeacherInput } from './input.js';
+export type { Sample, TeacherInput, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 export { ADAMW_DEFAULTS, type AdamWConfig, MUON_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } from './pairs.js';
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
+export { expectNoRun } from './run-folder.js';
 export {
   fittedParts,
   quantileObjective,
@@ -38,12 +39,4 @@ export {
   type TrainingSettings,
 } from './settings.js';
 export { heldOut, nextTokens, textData, tokenLosses } from './text.js';
-export {
-  checkRun,
-  expectNoRun,
-  type Sample,
-  type TrainingEvent,
-  type TrainingInput,
-  type TrainingResult,
-  train,
-} from './trainer.js';
+export { checkRun, train } from './trainer.js';

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Device, Executable, ProcessGroup, Program } from '../engine/index.js';
+import type { TrainingResult } from './input.js';
 import { aheadDevice, digests, metrics, type RunOptions, stepByStep, tinyInput } from './testing/runs.js';
-import { type TrainingResult, train } from './trainer.js';
+import { train } from './trainer.js';
 
 let here: string;
 beforeEach(() => {

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { StorageError } from '../errors.js';
+import type { TrainingEvent } from './input.js';
 import { digests, metrics, tinyInput } from './testing/runs.js';
-import { type TrainingEvent, train } from './trainer.js';
+import { train } from './trainer.js';
 
 const disk = vi.hoisted(() => ({
   /** What a file's path must match for nothing to fit into it; undefined for a disk with room. */

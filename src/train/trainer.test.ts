@@ -34,6 +34,7 @@ import type { DataSource } from './data.js';
 import { documentData } from './documents.js';
 import { initialWeights } from './equipment.js';
 import { evaluateModel } from './evaluate.js';
+import type { TrainingEvent } from './input.js';
 import { ADAMW_DEFAULTS, MUON_DEFAULTS } from './optimizer.js';
 import {
   aheadDevice,
@@ -48,7 +49,7 @@ import {
   validationTokens,
 } from './testing/runs.js';
 import { tokenLosses } from './text.js';
-import { type TrainingEvent, train } from './trainer.js';
+import { train } from './trainer.js';
 
 let here: string;
 beforeEach(() => {

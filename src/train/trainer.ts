@@ -2,15 +2,12 @@
  * The training loop. A run's folder has `checkpoint`, a model in Hugging Face's layout (or an adapter) with everything for resuming, and the log
  * `metrics.jsonl`. On the CPU a run that is interrupted and resumed ends with the same bits as an uninterrupted one.
  */
-
-import { appendText, join, lockFolder, nextTurn, readText, statsOf } from '#platform';
+import { nextTurn } from '#platform';
 import { expectObject } from '../arguments.js';
-import { inWords, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
-import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
-import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights, withLora } from '../models/index.js';
+import { ConfigError, DivergenceError } from '../errors.js';
+import { expectLayers, parametersOf, readWeights, withLora } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
-import { reasonOf } from '../platform/unreadable.js';
 import { type Best, identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
 import {
@@ -27,11 +24,10 @@ import { expectRoomToTrain } from './memory-need.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
 import { trainableOf, trainedOf } from './program.js';
+import { RunFolder } from './run-folder.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 import { taught } from './teacher.js';
-
-export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
 /** The most batches of an evaluation, so that it does not dominate training. */
 const EVALUATION_BATCHES = 64;
@@ -69,26 +65,12 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
     try {
       return await run.loop();
     } finally {
-      await run.close().finally(run.unlock);
+      await run.close().finally(() => run.folder?.unlock());
     }
   } catch (error) {
     // The others would wait for this process.
     await group?.fail((error as Error).message).catch(() => {});
     throw error;
-  }
-}
-
-/** Throws `TrainingError` if the folder already has a run: a new run never replaces another. */
-export async function expectNoRun(folder: string): Promise<void> {
-  for (const name of [CHECKPOINT, METRICS]) {
-    const isThere = await statsOf(join(folder, name)).then(
-      () => true,
-      () => false,
-    );
-    if (!isThere) continue;
-    throw new TrainingError(
-      `${join(folder, name)} is there already, from another run: go on with that one (--resume), or train into another folder`,
-    );
   }
 }
 
@@ -103,7 +85,6 @@ interface Asked {
 
 class Run {
   private readonly input: TrainingInput;
-  private readonly metrics: string;
   private isClosed = false;
   /** When the last run ended, in milliseconds of `performance.now()`. */
   private settledAt = 0;
@@ -121,16 +102,15 @@ class Run {
     private step: number,
     /** The best evaluation of the phase, if the run keeps its weights. */
     private best: Best | undefined,
-    /** Lets other processes write the folder. */
-    readonly unlock: () => Promise<void>,
+    /** The run's files; undefined for all but the first of several processes that compute together. */
+    readonly folder: RunFolder | undefined,
   ) {
     this.input = subject.input;
-    this.metrics = join(this.input.folder, METRICS);
     this.savedStep = this.input.resume ? step : undefined;
   }
 
   static async open(input: TrainingInput): Promise<Run> {
-    const { settings, folder } = input;
+    const { settings, device, resume = false } = input;
     const phases = phasesOf(settings);
     // All checks are made before anything is written.
     const subject = await subjectOf(input);
@@ -141,13 +121,10 @@ class Run {
     });
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
-    const initial = input.resume ? undefined : await initialValues(subject, data[0]!);
-    const unlock = writesFiles(input) ? await lockRun(folder) : async () => {};
+    const initial = resume ? undefined : await initialValues(subject, data[0]!);
+    const writesFiles = (device.group?.process ?? 0) === 0;
+    const folder = writesFiles ? await RunFolder.open(input.folder, resume) : undefined;
     try {
-      if (writesFiles(input)) {
-        await recoverFolder(join(folder, CHECKPOINT));
-        if (!input.resume) await expectNoRun(folder);
-      }
       const identity = await identityOf(input, data[0]!);
       const trainedAt = (step: number): ParameterSpec[] =>
         trained[phases.indexOf(phaseBefore(phases, step))]!;
@@ -157,11 +134,11 @@ class Run {
       await expectSameRun(input, identity, step);
       const phase = phaseAfter(phases, step);
       const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
-      if (writesFiles(input)) await trimMetrics(join(folder, METRICS), step);
+      await folder?.trimLog(step);
       const isOfPhase = keepsBest(input, data) && phase === phaseBefore(phases, step);
-      return new Run(subject, identity, phases, data, equipment, step, isOfPhase ? best : undefined, unlock);
+      return new Run(subject, identity, phases, data, equipment, step, isOfPhase ? best : undefined, folder);
     } catch (error) {
-      await unlock();
+      await folder?.unlock();
       throw error;
     }
   }
@@ -336,7 +313,7 @@ class Run {
     const { sample } = this.input;
     if (!sample) return;
     const trained = await read();
-    if (!writesFiles(this.input)) return;
+    if (!this.folder) return;
     const written = await sample(this.subject.model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
   }
@@ -349,7 +326,7 @@ class Run {
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
     const progress = { step: this.step, run: this.identity };
-    if (writesFiles(this.input))
+    if (this.folder)
       await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress, this.best);
     this.savedStep = this.step;
     const of = this.best?.evaluation.step ?? this.step;
@@ -365,24 +342,14 @@ class Run {
   }
 
   private async report(...events: readonly TrainingEvent[]): Promise<void> {
-    const time = new Date().toISOString();
     for (const event of events) this.input.onEvent?.(event);
-    if (!writesFiles(this.input)) return;
-    const lines = events.map((event) => `${JSON.stringify({ time, ...event })}\n`);
-    await appendText(this.metrics, lines.join('')).catch((error: Error) => {
-      throw new StorageError(`${this.metrics} cannot be written: ${reasonOf(error)}`, { cause: error });
-    });
+    await this.folder?.append(events);
   }
 }
 
 /** Whether a run leaves the weights of its best evaluation. */
 function keepsBest({ settings }: TrainingInput, [data]: readonly TrainingData[]): boolean {
   return (settings.keep ?? data!.keep) === 'best';
-}
-
-/** Of several processes that compute together, the first writes the run's files. */
-function writesFiles({ device }: TrainingInput): boolean {
-  return (device.group?.process ?? 0) === 0;
 }
 
 /** Throws `DeviceError` where processes that are to compute together were given different runs. */
@@ -396,23 +363,6 @@ async function expectSameRun(
   const run = [identity, evaluateEvery, saveEvery, steps, sample !== undefined];
   await group.expectSame('settings or data', JSON.stringify(run));
   await group.expectSame('checkpoint to go on from', String(step));
-}
-
-/** Keeps others from training into the folder. Throws where somebody does, and where it cannot be written. */
-function lockRun(folder: string): Promise<() => Promise<void>> {
-  return lockFolder(folder, folder, 'is training into it').catch((error: unknown) => {
-    throw inWords(folder, error);
-  });
-}
-
-/** Truncates the log to the step of the last checkpoint; a new run starts with an empty log. */
-async function trimMetrics(path: string, step: number): Promise<void> {
-  const text = step === 0 ? '' : await readText(path).catch(() => '');
-  const kept = text.split('\n').filter((line) => {
-    const entry = parseJson(line) as { step?: number } | undefined;
-    return entry?.step !== undefined && entry.step <= step;
-  });
-  await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
 /** The initial values of a new run, without moments: initialized weights or adapters, or the weights of a checkpoint. */

@@ -6,9 +6,10 @@ import { type Device, type Executable, openDevice, type Program } from '../../en
 import { hybridModel } from '../../models/index.js';
 import { tinyConfig } from '../../models/testing/tiny.js';
 import { TINY_TEXT, tinyTokenizer } from '../../text/testing/tiny.js';
+import type { TrainingEvent, TrainingInput, TrainingResult } from '../input.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../settings.js';
 import { textData } from '../text.js';
-import { type TrainingEvent, type TrainingInput, type TrainingResult, train } from '../trainer.js';
+import { train } from '../trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 
