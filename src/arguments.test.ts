@@ -3,8 +3,16 @@ import { afterAll, expect, test } from 'vitest';
 import { openDevice } from './engine/index.js';
 import { DataError } from './errors.js';
 import { ChatSession, LanguageModel, loadModel, loadSnapshot, PrefixCache } from './generate/index.js';
-import { checkpointFolder, hybridModel, modelFolder, modelFromConfig, readModel } from './models/index.js';
+import {
+  checkpointFolder,
+  hybridModel,
+  modelFolder,
+  modelFromConfig,
+  planExport,
+  readModel,
+} from './models/index.js';
 import { tinyConfig, tinyWeights } from './models/testing/tiny.js';
+import { createApp } from './server/index.js';
 import { ChatTemplate, Tokenizer, trainBpe } from './text/index.js';
 import { tinyTokenizer } from './text/testing/tiny.js';
 import { train } from './train/index.js';
@@ -55,6 +63,8 @@ const CALLS: Readonly<Record<string, (wrong: never) => unknown>> = {
   'trainBpe, texts': (wrong) => trainBpe(wrong, { vocabSize: 300 }),
   'trainBpe, options': (wrong) => trainBpe(['a text'], wrong),
   'train, a run': (wrong) => train(wrong),
+  'planExport, a folder': (wrong) => planExport(wrong),
+  'createApp, a name': (wrong) => createApp(wrong),
 };
 
 test.each(Object.entries(CALLS))('%s', async (_, call) => {
@@ -63,6 +73,11 @@ test.each(Object.entries(CALLS))('%s', async (_, call) => {
     await expect(answer, String(wrong)).rejects.toThrow(DataError);
     await expect(answer, String(wrong)).rejects.toThrow(/ (is|are) (null|undefined|5): expected /);
   }
+});
+
+test('options that are no object', async () => {
+  await expect(planExport('none', null as never)).rejects.toThrow('the options are null: expected an object');
+  expect(() => createApp('none', null as never)).toThrow('the options are null: expected an object');
 });
 
 test('what was given is told by its kind, a long text by its beginning', async () => {

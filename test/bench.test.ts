@@ -23,6 +23,17 @@ test('a fixed state keeps its size, and a state of every token grows', () => {
   expect(sizes[2]! / sizes[0]!).toBeGreaterThan(2);
 });
 
+test.each([[], ['gpu']])(
+  'a result that could not be written is refused before the work: bench %s',
+  (...command) => {
+    const script = fileURLToPath(new URL('../dist/bench/main.js', import.meta.url));
+    const args = [script, ...command, '--json', 'none/result.json'];
+    const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/Could not write none\/result\.json/);
+  },
+);
+
 test('bench ops prints the steps of a token, and their times add up', async () => {
   const { code, stdout, stderr } = await heddle([
     'bench',

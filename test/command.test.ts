@@ -145,6 +145,10 @@ test.each(['generate', 'chat', 'explain'])('%s refuses standard input that is no
 test.each([
   [['generate', 'sotu-hybrid', '--seed', '99999999999999999999'], /expected a whole number from 0 to 9,007,/],
   [
+    ['train', 'sotu', '-o', 'none', '--steps', '-3'],
+    /'-3' is invalid. expected a whole number, 0 or more\.$/m,
+  ],
+  [
     ['serve', 'sotu-hybrid', '--data', 'package.json'],
     /--data package\.json is a file, and a folder is expected/,
   ],

@@ -164,6 +164,11 @@ describe('the openai package', () => {
       const found = calls.map((call) => (JSON.parse(call.function.arguments) as { city: string }).city);
       expect([found, reason]).toEqual([cities, 'tool_calls']);
     }
+    // The second call has the same length as the first: of a single one at most its beginning is written.
+    const written = whole.usage!.completion_tokens;
+    const all = await openai().chat.completions.create({ ...asked, parallel_tool_calls: true });
+    const share = written / all.usage!.completion_tokens;
+    expect(parallel === false ? share < 0.9 : share === 1, `${share}`).toBe(true);
     const { output, parallel_tool_calls: told } = await openai().responses.create({
       ...{ model: 'twice', temperature: 0, input: QUESTION, tools: [{ type: 'function', ...described }] },
       ...(parallel !== undefined && { parallel_tool_calls: parallel }),

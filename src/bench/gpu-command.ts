@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceOptions, openDevice } from '../engine/index.js';
+import { expectWritable } from '../platform/node/writable.js';
 import {
   firstTokens,
   type ReadRate,
@@ -46,6 +47,7 @@ interface GpuOptions {
 }
 
 async function runGpu(options: GpuOptions): Promise<void> {
+  if (options.json !== undefined) await expectWritable(options.json);
   const results: Record<string, unknown> = {};
   const record = async (part: string, value: unknown): Promise<void> => {
     results[part] = value;

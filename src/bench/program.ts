@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
+import { expectWritable } from '../platform/node/writable.js';
 import { addAnswersCommand } from './answers-command.js';
 import { addBrowserCommand } from './browser-command.js';
 import { addDriftCommand } from './drift-command.js';
@@ -31,6 +32,7 @@ interface Options {
 }
 
 async function run({ threads, device: deviceName, only, peer, quick, json }: Options): Promise<void> {
+  if (json !== undefined) await expectWritable(json);
   const plan = quick ? QUICK : FULL;
   const wants = (section: Section): boolean => only.includes(section);
   const machine = describeMachine(deviceName, threads);

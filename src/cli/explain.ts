@@ -5,6 +5,7 @@ import { writeFileAtomic } from '../checkpoint/index.js';
 import type { LanguageModel, Session } from '../generate/index.js';
 import { encodeTrace, type Trace } from '../inspect/index.js';
 import { modelFolder, modelName, type SourceGiven } from '../models/index.js';
+import { expectWritable } from '../platform/node/writable.js';
 import { asPairSource, ChatTemplate, PAIR_SEPARATOR } from '../text/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
@@ -16,7 +17,6 @@ import {
   loadAsAsked,
   MODEL_HELP,
 } from './loading-options.js';
-import { expectWritable } from './named-file.js';
 import { wholeNumber } from './options.js';
 import { sourceOf } from './source-of.js';
 import { readStandardInput } from './standard-input.js';

@@ -4,10 +4,10 @@ import type { DeviceName } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type Forecaster, loadModel, type SeriesSession } from '../generate/index.js';
 import { type Calendar, timeText } from '../models/index.js';
+import { expectWritable } from '../platform/node/writable.js';
 import { evenStep, type NumberTable, readNumberTable } from '../signals/index.js';
 import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
-import { expectWritable } from './named-file.js';
 import { wholeNumber } from './options.js';
 import { expectStep } from './train-series.js';
 

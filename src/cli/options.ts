@@ -3,7 +3,10 @@ import { InvalidArgumentError } from 'commander';
 
 /** Parses a non-negative integer. Throws commander's `InvalidArgumentError`. */
 export function wholeNumber(text: string): number {
-  return wholeUpTo(Number.MAX_SAFE_INTEGER, text, 'expected a whole number from 0 to 9,007,199,254,740,991.');
+  const expected = /^\d+$/.test(text.trim())
+    ? 'expected a whole number from 0 to 9,007,199,254,740,991.'
+    : 'expected a whole number, 0 or more.';
+  return wholeUpTo(Number.MAX_SAFE_INTEGER, text, expected);
 }
 
 /** Parses a port, an integer from 0 to 65535. Throws commander's `InvalidArgumentError`. */

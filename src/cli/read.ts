@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { heddleCall } from '../command-line.js';
 import type { LanguageModel, Session } from '../generate/index.js';
 import { expectNoSource } from '../models/index.js';
+import { expectWritable } from '../platform/node/writable.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { leavingNothing } from './interrupt.js';
@@ -16,7 +17,6 @@ import {
   loadAsAsked,
   MODEL_HELP,
 } from './loading-options.js';
-import { expectWritable } from './named-file.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ReadFlags extends LoadingFlags {

@@ -58,6 +58,8 @@ export function checkGeneration(options: Partial<SamplingOptions> & GenerateOpti
     if (value !== undefined && !Array.isArray(value))
       throw new ConfigError(`${key} is ${JSON.stringify(value)}: expected a list`);
   }
+  if (options.bias !== undefined && !(options.bias instanceof Map))
+    throw new ConfigError('bias is no Map: expected a Map of tokens and what is added to their logits');
 }
 
 /** One generated token and the text that it completes, which may be empty. The last piece may have no token. */

@@ -213,8 +213,6 @@ describe('bias and steering', () => {
       },
     ];
     expect(choose(logits, { bias: new Map([[4, 10]]), steering }, [0.5])).toEqual([0]);
-    // A bias on what is no token is as if not given.
-    expect(choose(logits, { temperature: 0, bias: new Map([[400, 10]]) }, [0])).toEqual([1]);
   });
 
   test('a text is complete when steering says so', () => {

@@ -150,7 +150,7 @@ export class Sampler {
     if (this.scratch.length !== logits.length) this.scratch = new Float32Array(logits.length);
     const scores = this.scratch;
     scores.set(logits);
-    for (const [id, amount] of bias) if (id < scores.length) scores[id]! += amount;
+    for (const [id, amount] of bias) scores[id]! += amount;
     for (const [id, count] of written ?? []) scores[id]! -= presencePenalty + frequencyPenalty * count;
     for (const id of occurred ?? []) {
       scores[id] = scores[id]! > 0 ? scores[id]! / repetitionPenalty : scores[id]! * repetitionPenalty;

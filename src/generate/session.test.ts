@@ -159,6 +159,12 @@ describe('writing', () => {
     await expect(written(session, { stop: [''] })).rejects.toThrow(ConfigError);
     const text = { stop: 'ab' as unknown as string[] };
     await expect(written(session, text)).rejects.toThrow('stop is "ab": expected a list');
+    const bias = new Map([[1e6, 1]]);
+    await expect(written(session, { bias })).rejects.toThrow(
+      /the token 1000000 is not one of the model's \d+/,
+    );
+    const plain = { bias: { 5: 1 } } as never;
+    await expect(written(session, plain)).rejects.toThrow('bias is no Map: expected a Map of tokens');
     for (const nothing of [null, undefined, 5] as unknown as string[])
       await expect(session.read(nothing)).rejects.toThrow(DataError);
     for (const nothing of [null, undefined, {}] as unknown as Snapshot[])

@@ -192,7 +192,7 @@ export class Session {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const settings: GenerationSettings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
-    this.model.expectAlive();
+    this.model.check([...settings.bias.keys()]);
     this.begin();
     let failed = false;
     try {

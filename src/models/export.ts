@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { readText } from '#platform';
+import { expectOptions } from '../arguments.js';
 import { openWeights, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { isGguf } from '../gguf.js';
@@ -49,7 +50,9 @@ export interface ExportPlan {
  * Prepares the export of the model in `folder`. Throws `ConfigError` for a model that cannot be exported in this format, and
  * `CheckpointError` for weights that are missing or do not fit the model.
  */
-export async function planExport(folder: string, { to, dtype }: ExportOptions = {}): Promise<ExportPlan> {
+export async function planExport(folder: string, options: ExportOptions = {}): Promise<ExportPlan> {
+  expectOptions(options);
+  const { to, dtype } = options;
   const model = await readModel(folder);
   await locateWeights(folder, model);
   const isOurs = model.modelType === 'heddle';

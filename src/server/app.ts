@@ -1,6 +1,7 @@
 /** Serves models inside another program, as a fetch handler for Hono, Express, Next and others. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { expectOptions, expectText } from '../arguments.js';
 import { namedModel } from '../models/index.js';
 import type { EngineOptions } from './engine/engine.js';
 import { startEngine } from './engine/start.js';
@@ -60,7 +61,10 @@ const { version } = createRequire(import.meta.url)('../../package.json') as { ve
  * `mine=runs/mine`. Returns at once; requests wait until the models are loaded.
  */
 export function createApp(models: string | readonly string[], options: AppOptions = {}): HeddleApp {
-  const opened = open([models].flat(), options);
+  const names: readonly unknown[] = [models].flat();
+  for (const name of names) expectText(name, 'the name or folder of a model is');
+  expectOptions(options);
+  const opened = open(names as string[], options);
   const ready = opened.then(() => {});
   ready.catch(() => {});
   const fetch = async (request: Request): Promise<Response> => {

@@ -95,7 +95,10 @@ async function* piecesOf(path: string): AsyncGenerator<string> {
 /** A file is in UTF-8 where it has more than so many characters of several bytes for each byte that is none of UTF-8. */
 const DAMAGED = 2;
 
-/** By its mark, or by whether it is valid UTF-8, all of it: a long text may have its first accent anywhere. */
+/** The byte order marks of UTF-32. */
+const UTF_32 = [Buffer.from([0xff, 0xfe, 0, 0]), Buffer.from([0, 0, 0xfe, 0xff])];
+
+/** By its mark, or by whether it is valid UTF-8, all of it: a long text may have its first accent anywhere. Throws `UnreadableError`. */
 async function encodingOf(path: string): Promise<string> {
   let head: Buffer | undefined;
   let total = 0;
@@ -111,6 +114,9 @@ async function encodingOf(path: string): Promise<string> {
   };
   for await (const bytes of createReadStream(path, { highWaterMark: 2 ** 20 })) {
     head ??= bytes as Buffer;
+    // The mark of UTF-32 in little endian begins with that of UTF-16, which NUL characters never follow in a text.
+    if (UTF_32.some((mark) => head!.subarray(0, 4).equals(mark)))
+      throw new UnreadableError('it is in UTF-32: save it as UTF-8');
     if (head[0] === 0xff && head[1] === 0xfe) return 'utf-16le';
     if (head[0] === 0xfe && head[1] === 0xff) return 'utf-16be';
     count(decoder.decode(bytes as Buffer, { stream: true }));

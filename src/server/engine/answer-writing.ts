@@ -7,6 +7,7 @@ import {
   type Steering,
   type StopReason,
 } from '../../generate/index.js';
+import { AnswerReader, type ThoughtForm } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import { HeldTokens } from './held-tokens.js';
 import { chosenLogprob, describer } from './logprobs.js';
@@ -16,17 +17,22 @@ import type { ServedModel } from './served-model.js';
 /** The length limit of an answer whose request has none, in tokens. */
 const DEFAULT_ANSWER = 4096;
 
+/** A request whose answers are generated: `thinking` as in `PreparedPrompt`. */
+type WritingRequest = GenerateRequest & { maxTokens: number; thinking: ThoughtForm | undefined };
+
 /** Generates one of the answers of a request (`choice` counts them), as the events `piece` and, last, `end`. */
 export async function* writeAnswer(
   served: ServedModel,
   session: Session,
   choice: number,
-  request: GenerateRequest & { maxTokens: number },
+  request: WritingRequest,
   steering: readonly Steering[],
 ): AsyncGenerator<GenerateEvent> {
   const pieces = session.generate({ ...textOptions(served, request, choice), steering });
   const describe = describer(served.language);
   const told = new HeldTokens(served.language.tokenizer.stream());
+  const { calls, thinking } = request;
+  const reader = calls?.single ? new AnswerReader({ ...calls, form: served.info.form, thinking }) : undefined;
   let writtenTokens = 0;
   let next = await pieces.next();
   try {
@@ -40,6 +46,11 @@ export async function* writeAnswer(
             ? told.push(chosenLogprob(id!, logprobs, describe), text)
             : told.give(text);
       yield { kind: 'piece', choice, text, ...(known.length > 0 && { logprobs: known }) };
+      reader?.push(text);
+      if (reader?.isOver) {
+        next = { done: true, value: 'token' };
+        break;
+      }
     }
     const rest = next.value === 'string' ? [] : told.rest();
     if (rest.length > 0) yield { kind: 'piece', choice, text: '', logprobs: rest };

@@ -229,7 +229,7 @@ export class Engine implements Handlers<EngineCalls> {
         const text = served.prompts.textOf(request.prompt);
         for (const choice of sessions.keys()) yield { kind: 'echo', choice, text, ...(tokens && { tokens }) };
       }
-      const settings = { ...request, maxTokens };
+      const settings = { ...request, maxTokens, thinking };
       const answers = sessions.map((each, choice) =>
         writeAnswer(served, each, choice, settings, steering[choice]!),
       );
@@ -305,14 +305,14 @@ export class Engine implements Handlers<EngineCalls> {
 
   /** Saves the state after an answer, with the tokens that a later request with this conversation will have. */
   private async keep(
-    { owner, model, save, state }: GenerateRequest,
+    { owner, model, save, state, calls }: GenerateRequest,
     served: ServedModel,
     prompt: PreparedPrompt,
     { session, mark }: ReadPrompt,
     answer: string,
     signal: AbortSignal,
   ): Promise<EngineCalls['save']['result']> {
-    const { ids, base, messages } = await served.prompts.answered(prompt, answer);
+    const { ids, base, messages } = await served.prompts.answered(prompt, answer, calls);
     const about = { model, name: save!.name, parent: state ?? null, base, messages: [...messages] };
     const here = await session.snapshot();
     try {

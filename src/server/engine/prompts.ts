@@ -17,7 +17,7 @@ import {
   encodeApart,
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
-import type { Prompt } from './protocol.js';
+import type { Calls, Prompt } from './protocol.js';
 
 /** The saved state that a prompt continues. */
 export interface Beginning {
@@ -80,13 +80,14 @@ export class Prompts {
   }
 
   /** Tokenizes a prompt and its answer as a later turn will. */
-  async answered(prompt: PreparedPrompt, answer: string): Promise<PreparedPrompt> {
+  async answered(prompt: PreparedPrompt, answer: string, calls: Calls | undefined): Promise<PreparedPrompt> {
     const { ids, base, messages, thinking, tools } = prompt;
     if (messages.length === 0) {
       const all = [...ids, ...this.language.tokenizer.encode(answer)];
       return { ids: all, boundary: all.length, base: all.length, messages };
     }
-    const said = answerMessage(answer, this.format.reading(thinking, tools));
+    const reading = this.format.reading(thinking, tools);
+    const said = answerMessage(answer, { ...reading, single: calls?.single === true });
     return this.written(ids.slice(0, base), [...messages, said], {}, false);
   }
 

@@ -56,10 +56,11 @@ export type Prompt =
 /** The format that constrains an answer. */
 export type Format = { readonly kind: 'json' } | { readonly kind: 'schema'; readonly schema: unknown };
 
-/** Tools that an answer must call (`demanded`) or may call. */
+/** Tools that an answer must call (`demanded`) or may call; if `single`, it ends where a second call begins. */
 export interface Calls {
   readonly tools: readonly CallableTool[];
   readonly demanded: boolean;
+  readonly single: boolean;
 }
 
 /** The owner of states: the name of an API key, or one shared name without keys. */

@@ -94,11 +94,11 @@ export function publicState({ base: _, messages: __, ...state }: StateRecord): z
 /** The events of one prompt, or of several with consecutive indices of answers. */
 export type Events = AsyncGenerator<GenerateEvent, void>;
 
-/** The chunks of a chat completion, without usage. Of each answer's tool calls, those after `mostCalls` are left out. */
+/** The chunks of a chat completion, without usage. */
 export async function* chatChunks(
   events: Events,
   heading: Heading,
-  { mostCalls, ...reading }: Omit<Reading, 'thinking'> & { readonly mostCalls: number },
+  reading: Omit<Reading, 'thinking'>,
   tally: Tally,
 ): AsyncGenerator<ChatChunk> {
   const readers = new Map<number, AnswerReader>();
@@ -127,7 +127,6 @@ export async function* chatChunks(
     let logprobs = isEnd ? undefined : event.logprobs;
     if (!isEnd && parts.length > 0 && parts.every(({ kind }) => kind === 'thought')) tally.thoughtTokens++;
     for (const part of parts) {
-      if ('index' in part && part.index >= mostCalls) continue;
       if (part.kind === 'call') called.add(choice);
       yield chunk(choice, deltaOf(part), { logprobs });
       logprobs = undefined;

@@ -55,20 +55,16 @@ export async function beginChat(
     heading,
     tally,
     stream,
-    parallel_tool_calls: parallel,
   }: {
     info: ServedModelInfo;
     request: GenerateRequest;
     heading: Heading;
     tally: Tally;
     stream?: boolean | undefined;
-    parallel_tool_calls?: boolean | undefined;
   },
 ): Promise<{ chunks: AsyncGenerator<ChatChunk>; signal: AbortSignal }> {
   const { events, signal } = await begin(context, deps, { requests: [request], tally, stream });
-  const reading = { form: info.form, ...(request.calls && { tools: request.calls.tools }) };
-  const mostCalls = parallel === false ? 1 : Number.POSITIVE_INFINITY;
-  return { chunks: chatChunks(events, heading, { ...reading, mostCalls }, tally), signal };
+  return { chunks: chatChunks(events, heading, { ...request.calls, form: info.form }, tally), signal };
 }
 
 /** Streams values as server-sent events. */

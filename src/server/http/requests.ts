@@ -20,6 +20,11 @@ const NARROWEST = 1e-9;
 
 function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, owner: Owner) {
   const bias = Object.entries(body.logit_bias ?? {}).map(([id, amount]) => [Number(id), amount] as const);
+  const beyond = bias.find(([id]) => id >= info.vocabulary)?.[0];
+  if (beyond !== undefined) {
+    const message = `the token ${beyond} is not one of the ${info.vocabulary} of ${info.id}: ids of tokens are those of the model's own tokenizer`;
+    throw new ApiError(400, 'invalid_value', message, { param: `logit_bias.${beyond}` });
+  }
   const topP = body.top_p === undefined ? undefined : Math.max(NARROWEST, body.top_p);
   const n = body.n ?? 1;
   if (body.save_state && n > 1) {
@@ -281,12 +286,15 @@ function formatOf({
   return format.schema ? { kind: 'schema', schema: format.schema } : { kind: 'json' };
 }
 
-/** Which tools may be called, and whether one must be. */
-function callsOf({ tool_choice: choice }: ChatRequest, tools: ChatRequest['tools']): Calls | undefined {
+/** Which tools may be called, whether one must be, and whether only one may be. */
+function callsOf(
+  { tool_choice: choice, parallel_tool_calls: parallel }: ChatRequest,
+  tools: ChatRequest['tools'],
+): Calls | undefined {
   if (!tools) return undefined;
   const demanded = choice?.mode === 'required';
   const callable = tools
     .map(({ function: { name, parameters } }) => ({ name, parameters: parameters ?? { type: 'object' } }))
     .filter(({ name }) => !demanded || (choice.names?.includes(name) ?? true));
-  return { tools: callable, demanded };
+  return { tools: callable, demanded, single: parallel === false };
 }

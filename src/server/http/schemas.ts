@@ -77,7 +77,7 @@ export const maxTokens = orNone(z.int().min(0)).describe(
 
 /** Whether an answer may have several tool calls. */
 export const parallelToolCalls = optional(z.boolean()).describe(
-  'With false, an answer has at most one tool call: further ones are left out.',
+  'With false, an answer has at most one tool call: it ends where a second one begins.',
 );
 
 /** The keys that chat completions and text completions share. */

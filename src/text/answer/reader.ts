@@ -27,6 +27,8 @@ export interface Reading {
   readonly tools?: readonly CallableTool[];
   /** The thought that the prompt opened, if any; the text starts within it. */
   readonly thinking?: ThoughtForm | undefined;
+  /** Whether the answer ends where a second call begins. */
+  readonly single?: boolean;
 }
 
 /** The most marks without a call that are read again after the end of the text; beyond that the rest is content. */
@@ -46,6 +48,7 @@ export class AnswerReader {
   private hasThought = false;
   /** Failed attempts to read a call after the end of the text, each of which may have scanned the whole rest. */
   private failures = 0;
+  private over = false;
 
   constructor(private readonly reading: Reading) {
     this.parser = this.answer();
@@ -63,6 +66,11 @@ export class AnswerReader {
     this.chars.end();
     this.parser.next();
     return this.taken();
+  }
+
+  /** Whether a second call has begun where there is a single one: no parts follow. */
+  get isOver(): boolean {
+    return this.over;
   }
 
   private taken(): AnswerPart[] {
@@ -208,6 +216,8 @@ export class AnswerReader {
     begin: (name: string, id?: string): void => {
       this.chars.letGo();
       const index = this.calls++;
+      this.over ||= this.reading.single === true && index > 0;
+      if (this.over) return;
       this.parts.push({
         kind: 'call',
         index,
@@ -228,7 +238,7 @@ export class AnswerReader {
   }
 
   private say(kind: 'content' | 'thought' | 'arguments', text: string): void {
-    if (text === '') return;
+    if (text === '' || this.over) return;
     const last = this.parts.at(-1);
     const index = this.calls - 1;
     if (last?.kind === kind) {
