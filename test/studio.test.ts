@@ -440,6 +440,34 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.said').allTextContents()).toEqual(['The state of our Union is']);
   });
 
+  test('two tabs share one conversation, and lose nothing of it', async () => {
+    const page = await open();
+    await page.getByText('has read nothing yet').waitFor();
+    const other = await page.context().newPage();
+    await other.goto(served.url);
+    await say(page, 'My fellow citizens');
+    await say(other, 'Of the Navy');
+    await say(page, 'And the Treasury');
+    const titles = ['And the Treasury', 'My fellow citizens', 'Of the Navy'];
+    const titlesIn = async (tab: Page): Promise<string[]> =>
+      (await snapshots(tab).locator('.title').allTextContents()).sort();
+    for (const tab of [page, other]) {
+      await expect.poll(() => titlesIn(tab), waiting).toEqual(titles);
+      // Each stays where it is.
+      expect((await tab.locator('.said').allTextContents()).includes('Of the Navy')).toBe(tab === other);
+      await tab.reload();
+      await expect.poll(() => titlesIn(tab), waiting).toEqual(titles);
+    }
+    await page.getByRole('button', { name: 'New chat' }).click();
+    await confirm(page, 'Start a new chat?', 'New chat');
+    await other.getByText('has read nothing yet').waitFor();
+    // A page that is left stores what it has, not what it had.
+    await page.goto(`${served.url}/healthz`);
+    await other.reload();
+    await other.getByText('has read nothing yet').waitFor();
+    expect(await snapshots(other).count()).toBe(0);
+  });
+
   test('a server that is unreachable is reported once, is found again, and no turn is lost', async () => {
     const start = (port = '0') =>
       serve([join(here, 'twin'), '--data', join(here, 'restarted'), '--port', port]);

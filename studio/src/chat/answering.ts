@@ -1,5 +1,5 @@
 /** Sending messages, and receiving answers. */
-import { batch, computed, effect, signal } from '@preact/signals';
+import { batch, computed, signal } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
 import { ApiError, type ChatRequest } from '../api.js';
 import { chat, deleteState } from '../hosts/hosts.js';
@@ -16,40 +16,26 @@ import {
   rewind,
   sampling,
   treeOf,
-  trees,
   updateTurn,
 } from './lanes.js';
-import { type StoredChat, storeChat } from './stored-chat.js';
 
-/** The abort controllers of the answers in progress, by lane. */
-const writing = signal<ReadonlyMap<string, AbortController>>(new Map());
+interface Writing {
+  readonly controller: AbortController;
+  readonly model: string;
+  readonly turn: string;
+}
+
+/** The answers in progress, by lane. */
+const writing = signal<ReadonlyMap<string, Writing>>(new Map());
 export const busy = computed(() => writing.value.size > 0);
 
 export const isWriting = (lane: Lane): boolean => writing.value.has(lane.id);
 
-/** The interval at which the tree is stored while an answer arrives, in milliseconds, since it changes with every frame. */
-const STORING = 500;
-let storedAt = 0;
-
-function store(chat: StoredChat): void {
-  storedAt = performance.now();
-  storeChat(chat);
-}
-
-const present = (): StoredChat => ({ trees: trees.value, lanes: lanes.value, sampling: sampling.value });
-
-effect(() => {
-  // Read even if it is not stored now, so that the effect runs again when any of it changes.
-  const chat = present();
-  if (!busy.value || performance.now() - storedAt >= STORING) store(chat);
-});
 /** Whether the page is being closed, which breaks its connections before its scripts end. */
 let leaving = false;
 addEventListener('beforeunload', () => {
   leaving = true;
 });
-// The latest changes are stored when the page is closed.
-addEventListener('pagehide', () => store(present()));
 
 /** Sends a message in every lane. */
 export async function say(said: string): Promise<void> {
@@ -86,8 +72,14 @@ export async function goOn(lane: Lane): Promise<void> {
 
 /** Stops the answers of all lanes, or of one. */
 export function stop(lane?: Lane): void {
-  if (lane) writing.value.get(lane.id)?.abort();
-  else for (const controller of writing.value.values()) controller.abort();
+  if (lane) writing.value.get(lane.id)?.controller.abort();
+  else for (const { controller } of writing.value.values()) controller.abort();
+}
+
+/** Stops the answers of a page that is being closed, which does not run until they have ended. */
+export function abandon(): void {
+  for (const { model, turn } of writing.value.values()) updateTurn(model, turn, { status: 'stopped' });
+  stop();
 }
 
 function lastTurn(lane: Lane): Turn | undefined {
@@ -118,7 +110,7 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
   const controller = new AbortController();
   const answer = new Answer(model, turn.id, begun);
   batch(() => {
-    writing.value = new Map(writing.value).set(lane.id, controller);
+    writing.value = new Map(writing.value).set(lane.id, { controller, model, turn: turn.id });
     replaceTurn(model, {
       ...asked,
       ...(begun !== '' && thoughts !== undefined && { thoughts }),

@@ -9,6 +9,7 @@ import type { Turn } from './conversation.js';
 import {
   addLane,
   addTurn,
+  begun,
   chosenLane,
   forget,
   keptStates,
@@ -81,6 +82,7 @@ export async function clear(): Promise<void> {
   );
   const open = [...new Set(lanes.value.map(({ model }) => model))];
   batch(() => {
+    begun.value = Date.now();
     trees.value = {};
     lanes.value = [];
     for (const model of open) addLane(model);

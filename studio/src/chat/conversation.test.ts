@@ -1,7 +1,16 @@
 /** A conversation as a tree: the requests that continue from a turn, and the layout of the rows. */
 import { expect, test } from 'vitest';
 import type { StoredState } from '../api.js';
-import { messagesOf, pathTo, requestFor, rowsOf, standOf, type Turn, titleOf } from './conversation.js';
+import {
+  merged,
+  messagesOf,
+  pathTo,
+  requestFor,
+  rowsOf,
+  standOf,
+  type Turn,
+  titleOf,
+} from './conversation.js';
 
 const stateOf = (id: string): StoredState => ({
   id: `state-${id}`,
@@ -128,4 +137,17 @@ test('draws the first branch in the column of its parent, and every other branch
 test('the name, if any, is the title', () => {
   expect(titleOf(turn('a', undefined, { said: ' two\n words ' }))).toBe('two words');
   expect(titleOf(turn('a', undefined, { state: { ...stateOf('a'), name: 'named' } }))).toBe('named');
+});
+
+test('the trees of two tabs have the turns of both, each as it was changed last', () => {
+  const mine = [turn('a', undefined, { changed: 3 }), turn('b', 'a', { changed: 4, answer: 'long' })];
+  const theirs = [
+    turn('a', undefined, { changed: 9, answer: 'later' }),
+    turn('b', 'a', { changed: 2, answer: 'lo' }),
+    turn('c', 'a', { changed: 5 }),
+  ];
+  const both = [theirs[0], mine[1], theirs[2]];
+  expect(merged(mine, theirs)).toEqual(both);
+  expect(merged(theirs, mine)).toEqual(both);
+  expect(merged(mine, [])).toEqual(mine);
 });

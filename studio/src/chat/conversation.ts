@@ -26,6 +26,8 @@ export interface Turn {
   readonly state?: StoredState;
   readonly outcome?: ChatOutcome;
   readonly tokensPerSecond?: number;
+  /** The time of the last change, in milliseconds since 1970. */
+  readonly changed?: number;
 }
 
 export type Tree = readonly Turn[];
@@ -81,6 +83,17 @@ function saidAndAnswered(turn: Turn): Message[] {
 
 function said({ system, said }: Turn): Message[] {
   return [...(system ? [{ role: 'system', content: system } as const] : []), { role: 'user', content: said }];
+}
+
+/** The turns of both trees; of a turn that is in both, the version that was changed last. */
+export function merged(mine: Tree, theirs: Tree): Tree {
+  const own = new Map(mine.map((turn) => [turn.id, turn]));
+  const both = theirs.map((turn) => {
+    const other = own.get(turn.id);
+    own.delete(turn.id);
+    return other && (other.changed ?? 0) > (turn.changed ?? 0) ? other : turn;
+  });
+  return [...both, ...own.values()];
 }
 
 /** A row of the drawn tree: branches are side by side, children below their parents. */

@@ -12,6 +12,8 @@ const stored = restoreChat();
 export const trees = signal(stored.trees);
 export const lanes = signal(stored.lanes);
 export const sampling = signal(stored.sampling);
+/** When the chat was begun with no turns, in milliseconds since 1970: turns of a tab that has an older one are discarded. */
+export const begun = signal(stored.begun);
 export const models = signal<readonly ModelInfo[] | undefined>(undefined);
 /** The states that have a name. */
 export const keptStates = signal<readonly StoredState[]>([]);
@@ -47,7 +49,8 @@ export function rewind(lane: Lane, head: string | undefined): void {
 }
 
 export function addTurn(model: string, turn: Turn): void {
-  trees.value = { ...trees.value, [model]: [...(trees.value[model] ?? []), turn] };
+  const tree = trees.value[model] ?? [];
+  trees.value = { ...trees.value, [model]: [...tree, { ...turn, changed: Date.now() }] };
 }
 
 /** Replaces the turn with the same id. */
@@ -61,13 +64,19 @@ export function updateTurn(model: string, id: string, change: Partial<Turn>): vo
 
 function changeTurn(model: string, id: string, changed: (turn: Turn) => Turn): void {
   const tree = trees.value[model] ?? [];
-  trees.value = { ...trees.value, [model]: tree.map((turn) => (turn.id === id ? changed(turn) : turn)) };
+  trees.value = {
+    ...trees.value,
+    [model]: tree.map((turn) => (turn.id === id ? { ...changed(turn), changed: Date.now() } : turn)),
+  };
 }
 
 /** Removes a deleted state from the turns. */
 export function forget(state: string): void {
-  const without = ({ state: own, ...turn }: Turn): Turn =>
-    own && own.id !== state ? { ...turn, state: own } : turn;
+  const without = (turn: Turn): Turn => {
+    if (turn.state?.id !== state) return turn;
+    const { state: _, ...rest } = turn;
+    return { ...rest, changed: Date.now() };
+  };
   trees.value = Object.fromEntries(
     Object.entries(trees.value).map(([model, tree]) => [model, tree.map(without)]),
   );

@@ -25,6 +25,8 @@ export interface StoredChat {
   readonly trees: Readonly<Record<string, Tree>>;
   readonly lanes: readonly Lane[];
   readonly sampling: Sampling;
+  /** When it was begun with no turns, in milliseconds since 1970. */
+  readonly begun: number;
 }
 
 const KEY = 'heddle.chat';
@@ -32,6 +34,7 @@ const FRESH: StoredChat = {
   trees: {},
   lanes: [],
   sampling: { temperature: undefined, topP: undefined, maxTokens: 1024, seed: undefined, system: '' },
+  begun: 0,
 };
 
 export function storeChat(chat: StoredChat): void {
@@ -47,15 +50,25 @@ export function storeChat(chat: StoredChat): void {
 }
 
 export function restoreChat(): StoredChat {
+  const chat = readChat(localStorage.getItem(KEY));
+  const trees = Object.entries(chat.trees).map(([model, tree]) => [model, tree.map(interrupted)]);
+  return { ...chat, trees: Object.fromEntries(trees) };
+}
+
+/** Calls back with what other tabs store, and with what they stored while this page was kept by the browser unseen. */
+export function followStored(onChange: (chat: StoredChat) => void): void {
+  addEventListener('storage', ({ key, newValue }) => {
+    if (key === KEY) onChange(readChat(newValue));
+  });
+  addEventListener('pageshow', ({ persisted }) => {
+    if (persisted) onChange(readChat(localStorage.getItem(KEY)));
+  });
+}
+
+function readChat(text: string | null): StoredChat {
   try {
-    const stored = JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<StoredChat>;
-    const trees = Object.entries(stored.trees ?? {}).map(([model, tree]) => [model, tree.map(interrupted)]);
-    return {
-      ...FRESH,
-      ...stored,
-      sampling: { ...FRESH.sampling, ...stored.sampling },
-      trees: Object.fromEntries(trees),
-    };
+    const stored = JSON.parse(text ?? '{}') as Partial<StoredChat>;
+    return { ...FRESH, ...stored, sampling: { ...FRESH.sampling, ...stored.sampling } };
   } catch {
     return FRESH;
   }
