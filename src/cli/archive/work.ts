@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Archive, modelKey, pagesToRead, readWithModel } from '../../archive/index.js';
 import { positive } from '../../bench/positive.js';
+import type { DeviceName } from '../../engine/index.js';
 import type { LanguageModel } from '../../generate/index.js';
 import { formatDuration, formatRate } from '../format.js';
 import { abortedByPerson } from '../interrupt.js';
@@ -24,8 +25,11 @@ interface WorkFlags extends ReadingFlags, LoadingFlags {
   vectors?: boolean;
 }
 
-/** The default number of documents that are read concurrently: GPUs profit from many, CPUs do not. */
-const BATCHES = { cpu: 1, other: 16 };
+/**
+ * The default number of documents that are read concurrently: GPUs profit from many, CPUs do not. Where a GPU's memory does not suffice for
+ * them, `readWithModel` goes on with fewer.
+ */
+const BATCHES: Readonly<Record<DeviceName, number>> = { cpu: 1, wasm: 1, webgpu: 16, cuda: 32 };
 /** The polling interval in milliseconds. */
 const PAUSE = 2000;
 
@@ -42,7 +46,7 @@ export function configureWork(command: Command): void {
     )
     .option(
       '--batch <n>',
-      `documents that the model reads side by side (default: ${BATCHES.cpu} on the cpu, ${BATCHES.other} elsewhere)`,
+      `documents that the model reads side by side (default: ${BATCHES.cuda} with cuda, ${BATCHES.webgpu} with webgpu, else ${BATCHES.cpu})`,
       positive,
     )
     .option(
@@ -106,7 +110,7 @@ async function haveRead(
   try {
     await readWithModel(archive, model, {
       name,
-      batch: flags.batch ?? ((flags.device ?? 'cpu') === 'cpu' ? BATCHES.cpu : BATCHES.other),
+      batch: flags.batch ?? BATCHES[flags.device ?? 'cpu'],
       vectors: flags.vectors === true,
       signal,
       notice: (text) => line.say(text),
