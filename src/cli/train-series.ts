@@ -46,31 +46,17 @@ export function isTable(path: string): boolean {
 /** The most positions of a window. */
 const LONGEST_WINDOW = 256;
 
+/** The options of a run on a table; `validation` is the share of the rows that is held out. */
+type SeriesRunFlags = RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>;
+
 /**
  * Trains a forecaster on a table, whose last rows are held out. Throws `ConfigError` for options that do not fit, `DataError` for the
  * table.
  */
-export async function trainSeries(
-  path: string,
-  flags: RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
-  command: Command,
-): Promise<void> {
-  for (const key of ['from', 'lora', 'teacher', 'tokenizer', 'vocab', 'ids', 'documents'] as const) {
-    if (command.getOptionValueSource(key) === 'cli')
-      throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
-  }
-  if (!flags.resume) await expectNoRun(flags.out);
+export async function trainSeries(path: string, flags: SeriesRunFlags, command: Command): Promise<void> {
   const { target, channel } = flags;
   const asked = { patch: flags.patch ?? 1, horizon: flags.horizon ?? 24 };
-  if (!flags.resume && asked.horizon > MOST_SERIES_ROWS)
-    throw new ConfigError(
-      `--horizon is ${asked.horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; '${heddleCall('forecast')} --steps' goes on from its own values`,
-    );
-  if (!flags.resume && asked.patch > asked.horizon)
-    throw new ConfigError(
-      `--patch is ${asked.patch} and --horizon ${asked.horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${asked.patch} at least, or a smaller --patch`,
-    );
-  const wanted = channel && [...new Set([...channel, ...target])];
+  await expectOptions(flags, asked, command);
   const resumed = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : undefined;
   if (resumed) {
     const { targets, horizon, patch, calendar } = inputOf(resumed);
@@ -84,7 +70,7 @@ export async function trainSeries(
   const time = resumed ? inputOf(resumed).calendar?.column : flags.time;
   if (time !== undefined && [...(channel ?? []), ...target].includes(time))
     throw new ConfigError(`'${time}' has the times of the rows: it is neither a --target nor a --channel`);
-  const table = await readNumberTable(path, wanted, time);
+  const table = await readNumberTable(path, channel && [...new Set([...channel, ...target])], time);
   const step = table.times && evenStep(table.times, path);
   const unknown = target.find((name) => !table.columns.includes(name));
   // The column exists but is not numeric: reading it by name throws an error with the line.
@@ -96,8 +82,8 @@ export async function trainSeries(
       ? flags.validation
       : shareHeldOut(table.rows, asked.horizon, flags.validation),
   );
-  const { constant: unchanged, ...scales } = standardization(training);
-  const learned = training.values.length / table.columns.length;
+  const { constant, ...scales } = standardization(training);
+  const rows = { learned: rowsOf(training), held: rowsOf(validation) };
   const designed =
     resumed ??
     (await signalDesign(flags, command, {
@@ -107,47 +93,15 @@ export async function trainSeries(
       ...asked,
       quantiles: QUANTILES,
       ...scales,
-      ...(step && time && { calendar: { column: time, fields: calendarFields(step, learned), ...step } }),
+      ...(step &&
+        time && { calendar: { column: time, fields: calendarFields(step, rows.learned), ...step } }),
     }));
-  // With a config or a resumed run these come from the model.
-  const { patch, horizon, lags, calendar } = inputOf(designed);
+  const { calendar } = inputOf(designed);
   if (calendar) expectCalendar(calendar, step, path);
-  const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
+  const sequence = flags.sequence ?? windowFor(rows.held, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const model = flags.resume ? designed : scaledByWindow(designed, settings);
-  const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);
-  say(
-    `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${validation.values.length / table.columns.length} rows are held out`,
-  );
-  const constant = unchanged.filter((name) => !target.includes(name));
-  if (constant.length > 0)
-    say(
-      `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,
-    );
-  if (learned <= patch + horizon)
-    say(
-      `horizon     ${horizon} rows, and there are ${learned} to learn from: what lies further ahead than the table reaches is not learned`,
-    );
-  const held = validation.values.length / table.columns.length;
-  if (held < patch + horizon)
-    say(
-      `validation  ${held} rows are held out, and a forecast has ${horizon}: the validation loss tells nothing of the furthest ones. --validation holds out more`,
-    );
-  if (calendar)
-    say(
-      `calendar    ${calendar.column}: rows are ${stepText(calendar)} apart; effects of ${calendar.fields.join(', ')} are fitted first`,
-    );
-  if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
-  say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
-  if (lags !== undefined && !flags.resume) {
-    const numbers = lags * patch * table.columns.length;
-    const seconds = SECONDS_OF_MOST * (numbers / MOST_SERIES_ROWS) ** 3;
-    const time = seconds < 5 ? '' : `, which takes about ${formatDuration(seconds)}`;
-    say(`lags        a linear map of ${numbers} numbers is fitted first, by least squares${time}`);
-  }
-  say(
-    `run         ${settings.steps} steps of ${settings.batch} windows of ${sequence * patch} rows, seed ${settings.seed}, on ${flags.device}`,
-  );
+  announce(flags, model, table, rows, constant, settings);
   await followRun(
     { model, data: seriesData(training, validation), settings, folder: flags.out, resume: flags.resume },
     flags,
@@ -158,6 +112,72 @@ export async function trainSeries(
       next: heddleCall('forecast', flags.out, path),
       unit: 'positions',
     },
+  );
+}
+
+/** Throws `ConfigError` for options of other models and for sizes that do not go together, `TrainingError` for a folder with a run. */
+async function expectOptions(
+  { resume, out }: SeriesRunFlags,
+  { patch, horizon }: Pick<SeriesFlags, 'patch' | 'horizon'>,
+  command: Command,
+): Promise<void> {
+  for (const key of ['from', 'lora', 'teacher', 'tokenizer', 'vocab', 'ids', 'documents'] as const) {
+    if (command.getOptionValueSource(key) === 'cli')
+      throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
+  }
+  if (resume) return;
+  await expectNoRun(out);
+  if (horizon > MOST_SERIES_ROWS)
+    throw new ConfigError(
+      `--horizon is ${horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; '${heddleCall('forecast')} --steps' goes on from its own values`,
+    );
+  if (patch > horizon)
+    throw new ConfigError(
+      `--patch is ${patch} and --horizon ${horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${patch} at least, or a smaller --patch`,
+    );
+}
+
+/** Says what will be trained on what, and how. `rows` are learned from and held out; the columns in `unchanged` have one value in all rows. */
+function announce(
+  { target, resume, device }: SeriesRunFlags,
+  model: Model,
+  table: NumberTable,
+  { learned, held }: { readonly learned: number; readonly held: number },
+  unchanged: readonly string[],
+  { steps, batch, sequence, seed }: TrainingSettings,
+): void {
+  const { patch, horizon, lags, calendar } = inputOf(model);
+  const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);
+  say(
+    `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${held} rows are held out`,
+  );
+  const constant = unchanged.filter((name) => !target.includes(name));
+  if (constant.length > 0)
+    say(
+      `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,
+    );
+  if (learned <= patch + horizon)
+    say(
+      `horizon     ${horizon} rows, and there are ${learned} to learn from: what lies further ahead than the table reaches is not learned`,
+    );
+  if (held < patch + horizon)
+    say(
+      `validation  ${held} rows are held out, and a forecast has ${horizon}: the validation loss tells nothing of the furthest ones. --validation holds out more`,
+    );
+  if (calendar)
+    say(
+      `calendar    ${calendar.column}: rows are ${stepText(calendar)} apart; effects of ${calendar.fields.join(', ')} are fitted first`,
+    );
+  if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
+  say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
+  if (lags !== undefined && !resume) {
+    const numbers = lags * patch * table.columns.length;
+    const seconds = SECONDS_OF_MOST * (numbers / MOST_SERIES_ROWS) ** 3;
+    const time = seconds < 5 ? '' : `, which takes about ${formatDuration(seconds)}`;
+    say(`lags        a linear map of ${numbers} numbers is fitted first, by least squares${time}`);
+  }
+  say(
+    `run         ${steps} steps of ${batch} windows of ${sequence * patch} rows, seed ${seed}, on ${device}`,
   );
 }
 
@@ -193,6 +213,10 @@ export function expectStep(calendar: Calendar, step: TimeStep, path: string): vo
 
 function inputOf(model: Model): SeriesConfig {
   return (model.json as { input: SeriesConfig }).input;
+}
+
+function rowsOf({ values, channels }: SeriesRows): number {
+  return values.length / channels.length;
 }
 
 /** Holds out the last rows. */
