@@ -43,137 +43,182 @@ export async function readParts(
   model: Model,
   config: AdapterConfig,
 ): Promise<AdapterParts> {
-  const layers = layersByName(model);
-  const parameters = parametersByName(model);
-  const [embeddingNames, headNames] = [model.names.embeddings, model.names.head].map((module) =>
-    namesOf(model, module),
-  ) as [string[], string[]];
-  const halves = new Map<string, HostTensor>();
-  const adapters = new Map<string, LowRank>();
-  const magnitudes = new Map<string, HostTensor>();
-  const whole = new Map<string, HostTensor>();
-  const changes: { embeddings?: Partial<MatrixChange>; head?: Partial<MatrixChange> } = {};
-  let tokenRows: AdapterParts['tokenRows'];
-  const own = new Set<string>();
+  const reading = new Reading(file, path, model, config);
+  for (const tensor of file.tensors.keys()) await reading.add(tensor);
+  return reading.parts();
+}
 
-  const read = async (tensor: string, expected: readonly number[]): Promise<HostTensor> => {
-    const { shape } = file.tensors.get(tensor)!;
-    if (shape.join() !== expected.join()) {
-      throw new CheckpointError(
-        `${path}: the tensor ${tensor} is [${shape}], but the model and ${ADAPTER_CONFIG_FILE} make it [${expected}]: use the model that it was trained on`,
-      );
-    }
-    return float32(await file.readFloat32(tensor), shape);
-  };
+/** The parts of an adapter that have been read so far. */
+class Reading {
+  private readonly adapters = new Map<string, LowRank>();
+  private readonly halves = new Map<string, HostTensor>();
+  private readonly magnitudes = new Map<string, HostTensor>();
+  private readonly whole = new Map<string, HostTensor>();
+  private readonly changes: { embeddings?: Partial<MatrixChange>; head?: Partial<MatrixChange> } = {};
+  private tokenRows: AdapterParts['tokenRows'];
+  /** The names of the file's adapters; '' for one without a name. */
+  private readonly names = new Set<string>();
 
-  for (const tensor of file.tensors.keys()) {
+  private readonly layers: ReadonlyMap<string, LinearLayer>;
+  private readonly parameters: ReturnType<typeof parametersByName>;
+  private readonly embeddingNames: readonly string[];
+  private readonly headNames: readonly string[];
+
+  constructor(
+    private readonly file: SafetensorsFile,
+    private readonly path: string,
+    private readonly model: Model,
+    private readonly config: AdapterConfig,
+  ) {
+    this.layers = layersByName(model);
+    this.parameters = parametersByName(model);
+    this.embeddingNames = namesOf(model, model.names.embeddings);
+    this.headNames = namesOf(model, model.names.head);
+  }
+
+  /** Reads a tensor, by its name in the file. */
+  async add(tensor: string): Promise<void> {
     const part = adapterTensor(tensor);
-    if (part.kind === 'unchanged') continue;
-    if (part.kind !== 'whole') own.add(part.adapter ?? '');
-    if (own.size > 1) {
-      throw new CheckpointError(
-        `${path} holds several adapters, ${[...own].map((name) => name || 'one without a name').join(' and ')}: save one in a file of its own`,
-      );
-    }
+    if (part.kind === 'unchanged') return;
     if (part.kind === 'whole') {
-      const spec = parameters.get(part.parameter);
-      if (!spec) throw foreign(path, tensor, model, undefined);
-      whole.set(spec.name, await read(tensor, spec.shape));
-      continue;
+      const spec = this.parameters.get(part.parameter);
+      if (!spec) throw foreign(this.path, tensor, this.model, undefined);
+      this.whole.set(spec.name, await this.read(tensor, spec.shape));
+      return;
+    }
+    this.names.add(part.adapter ?? '');
+    if (this.names.size > 1) {
+      throw new CheckpointError(
+        `${this.path} holds several adapters, ${[...this.names].map((name) => name || 'one without a name').join(' and ')}: save one in a file of its own`,
+      );
     }
     const { kind, module } = part;
-    const isEmbedding = embeddingNames.includes(module);
-    const isHead = headNames.includes(module);
-    const { vocabSize, hiddenSize } = model;
-    const rank = config.rankOf(module);
-    if (kind === 'token rows' && isEmbedding) {
-      const indices = config.tokenRowsOf(module);
-      if (!indices || indices.some((index) => index < 0 || index >= vocabSize)) {
-        throw new CheckpointError(
-          `${path} has the tensor ${tensor}, but the trainable_token_indices of its ${ADAPTER_CONFIG_FILE} do not say which tokens these are: save the adapter again`,
-        );
-      }
-      tokenRows = { indices, values: await read(tensor, [indices.length, hiddenSize]) };
-      continue;
-    }
-    // The embedding is [vocabulary, hidden]; its change is the transpose of B A with A [rank, vocabulary].
-    const shapes: Partial<Record<AdapterTensor['kind'], readonly number[]>> = isHead
-      ? { A: [rank, hiddenSize], B: [vocabSize, rank] }
-      : isEmbedding
-        ? { 'embedding A': [rank, vocabSize], 'embedding B': [hiddenSize, rank] }
-        : {};
-    const layer = layers.get(module);
-    if (layer)
-      Object.assign(shapes, {
-        A: [rank, layer.inputs],
-        B: [layer.outputs, rank],
-        magnitudes: [layer.outputs],
-      });
-    const expected = shapes[kind];
-    if (!expected) throw foreign(path, tensor, model, module);
-    if (!config.has(module)) {
-      throw new CheckpointError(
-        `${path} has the tensor ${tensor}, but the target_modules of its ${ADAPTER_CONFIG_FILE} do not name that module: they are not of one adapter`,
-      );
-    }
-    const value = await read(tensor, expected);
-    const scale = config.scaleOf(module);
-    if (isHead) changes.head = { ...changes.head, [kind]: value, scale };
-    else if (kind === 'embedding A')
-      changes.embeddings = { ...changes.embeddings, B: transposed(value), scale };
-    else if (kind === 'embedding B')
-      changes.embeddings = { ...changes.embeddings, A: transposed(value), scale };
-    else if (kind === 'magnitudes') magnitudes.set(layer!.module, value);
-    else {
-      const { a, b } = adapterNames(layer!.module);
-      halves.set(kind === 'A' ? a : b, value);
-      adapters.set(layer!.module, { rank, scale });
-    }
+    if (kind === 'token rows' && this.embeddingNames.includes(module)) {
+      await this.addTokenRows(tensor, module);
+    } else await this.addToModule(tensor, kind, module);
   }
 
-  for (const module of new Set([...adapters.keys(), ...magnitudes.keys()])) {
-    const { a, b } = adapterNames(module);
-    const lacks = (what: string): CheckpointError =>
-      new CheckpointError(`${path} ${what} of ${module}: save the adapter again`);
-    if (!halves.has(a) || !halves.has(b)) throw lacks('has only one of the two halves');
-    if (config.usesDora !== magnitudes.has(module)) {
-      throw lacks(
-        config.usesDora ? 'lacks the lora_magnitude_vector' : 'has a lora_magnitude_vector, but no use_dora,',
-      );
-    }
-  }
-  for (const [name, change] of Object.entries(changes)) {
-    if (!change.A || !change.B) {
+  private async addTokenRows(tensor: string, module: string): Promise<void> {
+    const { vocabSize, hiddenSize } = this.model;
+    const indices = this.config.tokenRowsOf(module);
+    if (!indices || indices.some((index) => index < 0 || index >= vocabSize)) {
       throw new CheckpointError(
-        `${path} has only one of the two halves of the ${name}: save the adapter again`,
+        `${this.path} has the tensor ${tensor}, but the trainable_token_indices of its ${ADAPTER_CONFIG_FILE} do not say which tokens these are: save the adapter again`,
       );
     }
+    this.tokenRows = { indices, values: await this.read(tensor, [indices.length, hiddenSize]) };
   }
-  for (const name of config.wholeModules) {
-    const lost = [...parameters].find(([parameter, spec]) => {
-      return endsWith(parameter.replace(/\.[^.]*$/, ''), name) && !whole.has(spec.name);
-    });
-    if (lost) {
+
+  private async addToModule(tensor: string, kind: AdapterTensor['kind'], module: string): Promise<void> {
+    const expected = this.shapesOf(module)[kind];
+    if (!expected) throw foreign(this.path, tensor, this.model, module);
+    if (!this.config.has(module)) {
       throw new CheckpointError(
-        `${path} lacks ${lost[0]}, which the modules_to_save of its ${ADAPTER_CONFIG_FILE} name: save the adapter again`,
+        `${this.path} has the tensor ${tensor}, but the target_modules of its ${ADAPTER_CONFIG_FILE} do not name that module: they are not of one adapter`,
       );
     }
+    const value = await this.read(tensor, expected);
+    const [scale, rank] = [this.config.scaleOf(module), this.config.rankOf(module)];
+    const { changes } = this;
+    if (this.headNames.includes(module)) {
+      changes.head = { ...changes.head, [kind]: value, scale };
+      return;
+    }
+    if (kind === 'embedding A' || kind === 'embedding B') {
+      // The embedding is [vocabulary, hidden]; its change is the transpose of B A with A [rank, vocabulary].
+      const half = kind === 'embedding A' ? 'B' : 'A';
+      changes.embeddings = { ...changes.embeddings, [half]: transposed(value), scale };
+      return;
+    }
+    const layer = this.layers.get(module)!.module;
+    if (kind === 'magnitudes') {
+      this.magnitudes.set(layer, value);
+      return;
+    }
+    const { a, b } = adapterNames(layer);
+    this.halves.set(kind === 'A' ? a : b, value);
+    this.adapters.set(layer, { rank, scale });
   }
-  if (adapters.size === 0 && whole.size === 0 && Object.keys(changes).length === 0 && !tokenRows) {
-    throw new CheckpointError(`${path} is empty: save the adapter again`);
+
+  /** The shapes of the tensors that a module may have. */
+  private shapesOf(module: string): Partial<Record<AdapterTensor['kind'], readonly number[]>> {
+    const { vocabSize, hiddenSize } = this.model;
+    const rank = this.config.rankOf(module);
+    const layer = this.layers.get(module);
+    return {
+      ...(this.headNames.includes(module) && { A: [rank, hiddenSize], B: [vocabSize, rank] }),
+      ...(this.embeddingNames.includes(module) && {
+        'embedding A': [rank, vocabSize],
+        'embedding B': [hiddenSize, rank],
+      }),
+      ...(layer && { A: [rank, layer.inputs], B: [layer.outputs, rank], magnitudes: [layer.outputs] }),
+    };
   }
-  const leavesTiedHead =
-    changes.embeddings !== undefined ||
-    config.wholeModules.some((name) => endsWith(model.names.embeddings, name));
-  return {
-    adapters,
-    halves,
-    magnitudes,
-    whole,
-    changes: changes as AdapterParts['changes'],
-    ...(tokenRows && { tokenRows }),
-    leavesTiedHead: leavesTiedHead && !config.keepsTies,
-  };
+
+  private async read(tensor: string, expected: readonly number[]): Promise<HostTensor> {
+    const { shape } = this.file.tensors.get(tensor)!;
+    if (shape.join() !== expected.join()) {
+      throw new CheckpointError(
+        `${this.path}: the tensor ${tensor} is [${shape}], but the model and ${ADAPTER_CONFIG_FILE} make it [${expected}]: use the model that it was trained on`,
+      );
+    }
+    return float32(await this.file.readFloat32(tensor), shape);
+  }
+
+  /** All parts. Throws `CheckpointError` if one is missing. */
+  parts(): AdapterParts {
+    this.expectComplete();
+    const { adapters, halves, magnitudes, whole, changes, tokenRows, config, model } = this;
+    const leavesTiedHead =
+      changes.embeddings !== undefined ||
+      config.wholeModules.some((name) => endsWith(model.names.embeddings, name));
+    return {
+      adapters,
+      halves,
+      magnitudes,
+      whole,
+      changes: changes as AdapterParts['changes'],
+      ...(tokenRows && { tokenRows }),
+      leavesTiedHead: leavesTiedHead && !config.keepsTies,
+    };
+  }
+
+  private expectComplete(): void {
+    const { adapters, halves, magnitudes, whole, changes, tokenRows, config, path } = this;
+    for (const module of new Set([...adapters.keys(), ...magnitudes.keys()])) {
+      const { a, b } = adapterNames(module);
+      const lacks = (what: string): CheckpointError =>
+        new CheckpointError(`${path} ${what} of ${module}: save the adapter again`);
+      if (!halves.has(a) || !halves.has(b)) throw lacks('has only one of the two halves');
+      if (config.usesDora !== magnitudes.has(module)) {
+        throw lacks(
+          config.usesDora
+            ? 'lacks the lora_magnitude_vector'
+            : 'has a lora_magnitude_vector, but no use_dora,',
+        );
+      }
+    }
+    for (const [name, change] of Object.entries(changes)) {
+      if (!change.A || !change.B) {
+        throw new CheckpointError(
+          `${path} has only one of the two halves of the ${name}: save the adapter again`,
+        );
+      }
+    }
+    for (const name of config.wholeModules) {
+      const lost = [...this.parameters].find(([parameter, spec]) => {
+        return endsWith(parameter.replace(/\.[^.]*$/, ''), name) && !whole.has(spec.name);
+      });
+      if (lost) {
+        throw new CheckpointError(
+          `${path} lacks ${lost[0]}, which the modules_to_save of its ${ADAPTER_CONFIG_FILE} name: save the adapter again`,
+        );
+      }
+    }
+    if (adapters.size === 0 && whole.size === 0 && Object.keys(changes).length === 0 && !tokenRows) {
+      throw new CheckpointError(`${path} is empty: save the adapter again`);
+    }
+  }
 }
 
 function transposed({ dims, data }: HostTensor): HostTensor {

@@ -88,16 +88,17 @@ export type SeriesConfig = z.output<typeof seriesSchema>;
 export const LEAST_DEVIATION = 0.05;
 
 /** Throws `ConfigError` for inconsistent keys. */
-export function series(config: SeriesConfig, hiddenSize: number): Modality {
-  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED } = config;
-  const { lags, calendar } = config;
+function expectConsistent(config: SeriesConfig): void {
+  const { channels, targets, patch, horizon, quantiles, offset, scale, lags = 0, calendar } = config;
   const width = channels.length;
   const expect = (holds: boolean, text: string): void => {
     if (!holds) throw new ConfigError(`input: ${text}`);
   };
   expect(new Set(channels).size === width, 'two channels have one name');
-  const places = targets.map((name) => channels.indexOf(name));
-  expect(!places.includes(-1), `targets must be among the channels (${channels.join(', ')})`);
+  expect(
+    targets.every((name) => channels.includes(name)),
+    `targets must be among the channels (${channels.join(', ')})`,
+  );
   expect(new Set(targets).size === targets.length, 'a target is named twice');
   expect(
     offset.length === width && scale.length === width,
@@ -115,9 +116,19 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
   const fields = calendar?.fields ?? [];
   expect(new Set(fields).size === fields.length, 'a field of the calendar is named twice');
   expect(
-    (lags ?? 0) * patch * width <= MOST_SERIES_ROWS,
+    lags * patch * width <= MOST_SERIES_ROWS,
     `${lags} lags of ${patch} rows of ${width} channels are more than ${MOST_SERIES_ROWS} values: take fewer`,
   );
+}
+
+/** A model's input of series, and its forecasts. Throws `ConfigError` for inconsistent keys. */
+export function series(config: SeriesConfig, hiddenSize: number): Modality {
+  expectConsistent(config);
+  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED } = config;
+  const { lags, calendar } = config;
+  const width = channels.length;
+  const places = targets.map((name) => channels.indexOf(name));
+  const fields = calendar?.fields ?? [];
   const offsets = constant(Float32Array.from(offset), [width]);
   const scales = constant(Float32Array.from(scale), [width]);
   /** Selects the targets from a tensor [..., channels]. */
