@@ -13,7 +13,9 @@ import {
   type SeriesConfig,
 } from '../models/index.js';
 import { Random } from '../nn/index.js';
+import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import {
+  encodePair,
   evaluateExamples,
   heldOut,
   initialWeights,
@@ -45,7 +47,7 @@ import {
 import { bitsByBand } from './language.js';
 import { DATED_MAP, OWN_MAP } from './series.js';
 import { soundsTold, telephone } from './speech.js';
-import { encoded, translated, zTexts } from './translation.js';
+import { translated, zTexts } from './translation.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -288,7 +290,7 @@ test('sounds are classified by samples and by bands', async () => {
   }
 });
 
-test('verses are unpacked, and translated by bytes', async () => {
+test('verses are unpacked, and translated', async () => {
   const texts = [
     '',
     '<title>Acts</title>',
@@ -311,11 +313,12 @@ test('verses are unpacked, and translated by bytes', async () => {
     at += size;
   }
   expect(zTexts(places, blocks, packed, 4)).toEqual(['', '', 'In the beginning', 'was the word']);
-  const pair = encoded({ source: 'word', target: 'verbo' });
-  expect([...pair.tokens]).toEqual([...Buffer.from('word'), 256, ...Buffer.from('verbo'), 257]);
-  const [written, ...rest] = await translated(untrained({ reads: { vocabulary: 258 }, sequence: 32 }), [
-    pair,
-  ]);
+  const tokenizer = new Tokenizer(
+    tokenizerFiles(trainBpe(['word verbo'], { vocabSize: 258, minFrequency: 1 })),
+  );
+  const pair = encodePair(tokenizer, { source: 'word', target: 'verbo' });
+  const small = untrained({ reads: { vocabulary: tokenizer.vocabSize }, sequence: 32 });
+  const [written, ...rest] = await translated(small, tokenizer, [pair], 8);
   expect(rest).toEqual([]);
   expect(typeof written).toBe('string');
 });
