@@ -649,7 +649,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.getByRole('button', { name: 'Go on for 2 steps' }).waitFor();
     // What the page has loaded is kept, until one deletes it.
     await page.getByRole('link', { name: 'Write' }).click();
-    await page.getByText('Models kept in this browser').click();
+    await page.getByText('Stored models').click();
     await page.getByRole('button', { name: 'Delete model/' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await page.getByText('None: what is loaded').waitFor();

@@ -282,18 +282,18 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await note.write(JSON.stringify({ bytes: 3, files: [] }));
       await note.close();
     }, MODEL);
-    await page.getByText('Models kept in this browser').click();
+    await page.getByText('Stored models').click();
     const kept = page.getByRole('button', { name: `Delete ${MODEL}` });
     await kept.waitFor();
     expect(await page.locator('.kept-models li').allTextContents()).toEqual([`${MODEL}3 BDelete`]);
-    await page.getByText('Models kept in this browser').click();
+    await page.getByText('Stored models').click();
     const here = page.getByRole('checkbox', { name: `${MODEL} (this tab)` });
     await here.click();
     await page.locator('.lane').nth(1).waitFor();
-    await page.getByText('Models kept in this browser').click();
+    await page.getByText('Stored models').click();
     await page.locator('.kept-models li').filter({ hasText: 'MB' }).waitFor();
     expect(await kept.count()).toBe(1);
-    await page.getByText('Models kept in this browser').click();
+    await page.getByText('Stored models').click();
     // From here on the server is asked for nothing that has to be computed.
     const asked: string[] = [];
     page.on('request', (request) => {
@@ -462,7 +462,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await confirm(page, 'Start a new chat?', 'New chat');
     await other.getByText('has read nothing yet').waitFor();
     // A page that is left stores what it has, not what it had.
-    await page.goto(`${served.url}/healthz`);
+    await page.close();
     await other.reload();
     await other.getByText('has read nothing yet').waitFor();
     expect(await snapshots(other).count()).toBe(0);
@@ -509,10 +509,86 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     }
   });
 
+  test('an answer that breaks off keeps what had arrived, and is continued', async () => {
+    const page = await open();
+    let broken = true;
+    await page.route('**/v1/chat/completions', async (route) => {
+      if (!broken) return route.continue();
+      const content = JSON.stringify({ choices: [{ index: 0, delta: { content: ' is one' } }] });
+      const error = JSON.stringify({ error: { message: 'the disk is full' } });
+      await route.fulfill({
+        contentType: 'text/event-stream',
+        body: `data: ${content}\n\ndata: ${error}\n\n`,
+      });
+    });
+    await say(page, 'The state of our Union');
+    await page.getByText('The answer broke off, without a snapshot: the disk is full').waitFor();
+    expect(await page.getByRole('alert').count()).toBe(0);
+    broken = false;
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.locator('.turn[data-status="done"]').waitFor();
+    const [answer] = await answers(page);
+    expect(answer!.startsWith('is one')).toBe(true);
+    expect(answer!.length).toBeGreaterThan('is one'.length);
+  });
+
+  test('of a long conversation, the last turn and its snapshot are in view, also in another window', async () => {
+    const turns = Array.from({ length: 300 }, (_, i) => ({
+      ...{ id: `t${i}`, ...(i > 0 && { parent: `t${i - 1}` }), kind: 'turn', status: 'done' },
+      ...{ said: `Question ${i}`, answer: `Answer ${i} `.repeat(40) },
+      state: { id: `s${i}`, model: MODEL, created: 1, tokens: 10 * i, bytes: 1000 },
+    }));
+    const chat = { trees: { [MODEL]: turns }, lanes: [{ id: 'l', model: MODEL, head: 't299' }] };
+    const page = await open('', served.url, { stored: { 'heddle.chat': JSON.stringify(chat) } });
+    const look = page.locator('.turn').last().getByRole('button', { name: 'Look inside' });
+    for (const [width, height] of [
+      [1280, 800],
+      [390, 844],
+      [1440, 900],
+    ] as const) {
+      await page.setViewportSize({ width, height });
+      await expect
+        .poll(async () => (await look.boundingBox())!.y + (await look.boundingBox())!.height, waiting)
+        .toBeLessThan(height);
+      if (width < 900) await page.getByRole('button', { name: 'Memory', exact: true }).click();
+      const [at, below] = await Promise.all([
+        snapshots(page).last().boundingBox(),
+        page.getByRole('button', { name: 'Save memory' }).boundingBox(),
+      ]);
+      expect(at!.y + at!.height).toBeLessThanOrEqual(below!.y);
+      expect(below!.y).toBeLessThan(height);
+      if (width < 900) await page.getByRole('button', { name: 'Memory', exact: true }).click();
+    }
+  });
+
+  test('a text from right to left is shown so, and a draft stays where the page is left or loaded again', async () => {
+    const page = await open();
+    await composer(page).fill('مرحبا');
+    await page.getByRole('link', { name: 'Runs' }).click();
+    await page.locator('.summary tbody tr').waitFor();
+    await page.goBack();
+    expect(await composer(page).inputValue()).toBe('مرحبا');
+    await page.reload();
+    expect(await composer(page).inputValue()).toBe('مرحبا');
+    await page.getByRole('button', { name: 'Send', disabled: false }).click();
+    await finished(page);
+    expect(await composer(page).inputValue()).toBe('');
+    const [said, text] = await page.locator('.said').evaluate((element) => {
+      const range = document.createRange();
+      range.selectNodeContents(element);
+      return [element, range].map((each) => {
+        const { left, right } = each.getBoundingClientRect();
+        return { left, right };
+      });
+    });
+    expect(text!.right).toBeCloseTo(said!.right, 0);
+    expect(text!.left).toBeGreaterThan(said!.left + 100);
+  });
+
   test('over plain HTTP, as on a local network, the chat works', async () => {
     const page = await open('', `http://phone.lan:${new URL(locked.url).port}`, { width: 390, height: 844 });
     expect(await page.evaluate(() => isSecureContext)).toBe(false);
-    await page.getByLabel('This server wants a key').fill(key);
+    await page.getByLabel('This server needs an API key').fill(key);
     await page.getByRole('button', { name: 'Use it' }).click();
     await page.getByText('has read nothing yet').waitFor();
     await say(page, 'My fellow citizens');
@@ -601,11 +677,11 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
 
   test('a server with keys gets the key that the user enters', async () => {
     const page = await open('', locked.url);
-    await page.getByLabel('This server wants a key').fill('wrong');
+    await page.getByLabel('This server needs an API key').fill('wrong');
     const again = page.waitForEvent('load');
     await page.getByRole('button', { name: 'Use it' }).click();
     await again;
-    await page.getByLabel('This server wants a key').fill(key);
+    await page.getByLabel('The server does not accept that API key').fill(` ${key} `);
     await page.getByRole('button', { name: 'Use it' }).click();
     await page.getByText('has read nothing yet').waitFor();
     await say(page, 'My fellow citizens');

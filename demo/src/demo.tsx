@@ -24,7 +24,7 @@ const named = (): PageName =>
   (Object.keys(PAGES) as PageName[]).find((name) => location.hash === `#/${name}`) ?? 'write';
 const page = signal<PageName>(named());
 addEventListener('hashchange', () => {
-  if (location.hash.startsWith('#/')) page.value = named();
+  page.value = named();
 });
 
 export function Demo() {

@@ -1,6 +1,6 @@
 /** The frame of the studio's pages. */
-import { useEffect } from 'preact/hooks';
-import { keepKey } from './api.js';
+import { useEffect, useRef } from 'preact/hooks';
+import { keepKey, keptKey } from './api.js';
 import { ChatPage } from './chat/chat-page.js';
 import { InsidePage } from './inside/inside-page.js';
 import { LibraryPage } from './library/library-page.js';
@@ -45,20 +45,39 @@ export function Shell() {
   );
 }
 
+/** Asks for a key; one that was entered before is not, or no longer, known to the server. */
 function KeyForm() {
+  const field = useRef<HTMLInputElement>(null);
+  // Nothing else works before.
+  useEffect(() => field.current!.focus(), []);
+  const isRefused = keptKey() !== undefined;
   return (
     <form
       class="problem"
       onSubmit={(event) => {
         event.preventDefault();
-        keepKey(String(new FormData(event.currentTarget).get('key')));
+        keepKey(field.current!.value.trim());
         location.reload();
       }}
     >
       <label>
-        This server wants a key <input name="key" type="password" autocomplete="off" required />
+        {isRefused
+          ? 'The server does not accept that API key. Enter another'
+          : 'This server needs an API key'}{' '}
+        <input
+          ref={field}
+          type="password"
+          autocomplete="off"
+          required
+          // Other characters cannot be sent.
+          pattern="\s*[!-~]+\s*"
+          title="A key has no spaces, and no letters with accents"
+        />
       </label>
       <button type="submit">Use it</button>
+      <span>
+        Whoever runs the server makes one with <code>heddle key</code>
+      </span>
     </form>
   );
 }

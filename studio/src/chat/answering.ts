@@ -42,11 +42,11 @@ export async function say(said: string): Promise<void> {
   await Promise.all(lanes.value.map((lane) => sayIn(lane, said)));
 }
 
-/** Repeats the last turn of a lane: in a new branch, or in place of the turn if it failed. */
+/** Repeats the last turn of a lane: in a new branch, or in place of the turn if it failed before any answer. */
 export async function regenerate(lane: Lane): Promise<void> {
   const last = lastTurn(lane);
   if (!last || isWriting(lane)) return;
-  if (last.status === 'failed') await answerIn(lane, last);
+  if (last.status === 'failed' && last.answer === '') await answerIn(lane, last);
   else await sayIn({ ...lane, head: last.parent }, last.said);
 }
 
@@ -128,10 +128,13 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
   } catch (error) {
     answer.flush();
     const { aborted } = controller.signal;
-    if (begun !== '' && answer.text === begun) replaceTurn(model, turn);
+    const isUnchanged = begun !== '' && answer.text === begun;
+    if (isUnchanged) replaceTurn(model, turn);
     else if (aborted || leaving) updateTurn(model, turn.id, { status: 'stopped' });
     else updateTurn(model, turn.id, { status: 'failed', problem: (error as Error).message });
-    if (!aborted) report(error);
+    // A turn that failed says itself why.
+    const isLocked = error instanceof ApiError && error.status === 401;
+    if (!aborted && (isUnchanged || isLocked)) report(error);
   } finally {
     const left = new Map(writing.value);
     left.delete(lane.id);

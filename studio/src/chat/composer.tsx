@@ -5,16 +5,21 @@ import { busy, say, stop } from './answering.js';
 import { lanes, models, sampling } from './lanes.js';
 import type { Sampling } from './stored-chat.js';
 
+/** The key of the unsent message in this tab, which stays when another page is shown or the page is loaded again. */
+const DRAFT = 'heddle.draft';
+
 export function Composer() {
   const field = useRef<HTMLTextAreaElement>(null);
   const send = (): void => {
     const said = field.current?.value ?? '';
     if (said.trim() === '' || busy.value || lanes.value.length === 0) return;
     field.current!.value = '';
+    sessionStorage.removeItem(DRAFT);
     fitToText(field.current!);
     reporting(() => say(said))();
   };
   useEffect(() => {
+    fitToText(field.current!);
     addEventListener('keydown', stopByEscape);
     return () => removeEventListener('keydown', stopByEscape);
   }, []);
@@ -32,7 +37,11 @@ export function Composer() {
           rows={1}
           aria-label="Say something"
           placeholder={lanes.value.length > 1 ? 'Say something to all of them' : 'Say something'}
-          onInput={(event) => fitToText(event.currentTarget)}
+          defaultValue={sessionStorage.getItem(DRAFT) ?? ''}
+          onInput={({ currentTarget }) => {
+            sessionStorage.setItem(DRAFT, currentTarget.value);
+            fitToText(currentTarget);
+          }}
           onKeyDown={(event) => {
             if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
             event.preventDefault();

@@ -50,7 +50,7 @@ test('starts without a state', () => {
 });
 
 test('sends the messages since the nearest state, without a failed turn', () => {
-  const { state: _, ...failed } = turn('d', 'c', { status: 'failed' });
+  const { state: _, ...failed } = turn('d', 'c', { status: 'failed', answer: '' });
   const tree = [turn('a', undefined), turn('b', 'a'), stopped, failed];
   expect(requestFor(tree, { ...next, parent: 'd' })).toEqual({
     state: 'state-b',
@@ -100,7 +100,7 @@ test('a system prompt and thoughts are sent again with their turns', () => {
 test('a message after a failed or unanswered turn follows the turn before it', () => {
   const tree = [
     turn('a', undefined),
-    turn('b', 'a', { status: 'failed' }),
+    turn('b', 'a', { status: 'failed', answer: '' }),
     turn('c', 'a', { status: 'stopped', answer: '' }),
     turn('d', 'a', { status: 'stopped', answer: 'half' }),
   ];
@@ -111,7 +111,7 @@ test('a message after a failed or unanswered turn follows the turn before it', (
     'd',
     undefined,
   ]);
-  expect(standOf([turn('a', undefined, { status: 'failed' })], 'a')).toBeUndefined();
+  expect(standOf([turn('a', undefined, { status: 'failed', answer: '' })], 'a')).toBeUndefined();
 });
 
 test('draws the first branch in the column of its parent, and every other branch in a new column', () => {

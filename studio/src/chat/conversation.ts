@@ -63,13 +63,13 @@ export function messagesOf(tree: Tree, head: string | undefined): Message[] {
   return pathTo(tree, head).flatMap(saidAndAnswered);
 }
 
-/** The turn that the next one follows: turns that failed or stopped before any answer are skipped. */
+/** The turn that the next one follows: turns that failed or were stopped before any answer are skipped. */
 export function standOf(tree: Tree, head: string | undefined): string | undefined {
   return pathTo(tree, head).findLast(isOnTheWay)?.id;
 }
 
 function isOnTheWay({ status, answer }: Turn): boolean {
-  return status !== 'failed' && !(status === 'stopped' && answer === '');
+  return status === 'writing' || status === 'done' || answer !== '';
 }
 
 function saidAndAnswered(turn: Turn): Message[] {

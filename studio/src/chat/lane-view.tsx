@@ -21,11 +21,17 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
   const last = path.at(-1);
   const name = laneName(lane);
   const follow = useRef(true);
-  useLayoutEffect(() => {
+  const stayAtEnd = (): void => {
     const element = scroller.current!;
-    // Runs after every change of the text, of the parts below it, or of the width.
     if (follow.current) element.scrollTop = element.scrollHeight;
-  });
+  };
+  // After every change of the text, or of the parts below it.
+  useLayoutEffect(stayAtEnd);
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(stayAtEnd);
+    observer.observe(scroller.current!);
+    return () => observer.disconnect();
+  }, []);
   const whole = useRef<HTMLElement>(null);
   // A new or selected lane may be off the screen.
   useLayoutEffect(() => {

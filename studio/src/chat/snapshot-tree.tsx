@@ -1,4 +1,5 @@
 /** The tree of a conversation's snapshots: a bead for each, and a new thread for each branch. */
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { formatBytes } from '../../../src/cli/format.js';
 import { bytesAfter, pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
 import type { Lane } from './lanes.js';
@@ -21,8 +22,16 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
   const columns = Math.min(MOST_COLUMNS, 1 + Math.max(...rows.map(({ column }) => column)));
   const gutter = columns * COLUMN + 8;
   const height = (rows.length + 1) * ROW;
+  const whole = useRef<HTMLDivElement>(null);
+  // The row of the current turn is shown when the turn changes, wherever the user has scrolled.
+  const current = 1 + rows.findIndex(({ turn }) => turn.id === lane.head);
+  useLayoutEffect(() => {
+    const { scrollTop, clientHeight } = whole.current!;
+    const least = (current + 1) * ROW - clientHeight;
+    whole.current!.scrollTop = Math.max(least, Math.min(current * ROW, scrollTop));
+  }, [current]);
   return (
-    <div class="tree">
+    <div class="tree" ref={whole}>
       <svg width={gutter} height={height} viewBox={`0 0 ${gutter} ${height}`} aria-hidden="true">
         {rows.map((row, i) => (
           <path

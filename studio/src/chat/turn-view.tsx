@@ -67,7 +67,14 @@ export function TurnView({ turn, lane, isLast }: TurnViewProps) {
 
 /** The reason why an answer ended, unless it is complete. */
 function Ending({ turn: { status, answer, problem, outcome }, lane }: { turn: Turn; lane: Lane }) {
-  if (status === 'failed') return <p class="failed">This turn failed: {problem}.</p>;
+  if (status === 'failed') {
+    const what = answer === '' ? 'This turn failed' : 'The answer broke off, without a snapshot';
+    return (
+      <p class="failed">
+        {what}: {problem}
+      </p>
+    );
+  }
   if (status === 'stopped') return <p class="failed">Stopped: this turn left no snapshot.</p>;
   if (status !== 'done' || !outcome) return null;
   if (isFull(outcome, lane)) return <p class="ending">Cut: the model's context is full.</p>;
@@ -90,7 +97,7 @@ function Choices({ turn, lane, isLast }: TurnViewProps) {
   if (turn.status === 'writing') return null;
   const { status, outcome, answer } = turn;
   const wasCut =
-    answer !== '' && (status === 'stopped' || (outcome?.finishReason === 'length' && !isFull(outcome, lane)));
+    answer !== '' && (status !== 'done' || (outcome?.finishReason === 'length' && !isFull(outcome, lane)));
   const isFree = isLast && !isWriting(lane);
   return (
     <>
@@ -110,7 +117,7 @@ function Choices({ turn, lane, isLast }: TurnViewProps) {
       )}
       {isFree && (
         <button type="button" class="plain" onClick={reporting(() => regenerate(lane))}>
-          {status === 'failed' ? 'Retry' : 'Regenerate'}
+          {status === 'failed' && answer === '' ? 'Retry' : 'Regenerate'}
         </button>
       )}
       {isFree && turn.state && (
@@ -118,7 +125,7 @@ function Choices({ turn, lane, isLast }: TurnViewProps) {
           Fork
         </button>
       )}
-      {answer !== '' && status !== 'failed' && (
+      {answer !== '' && (
         <button
           type="button"
           class="plain"

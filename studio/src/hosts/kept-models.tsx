@@ -21,7 +21,7 @@ export function KeptModels() {
         if (currentTarget.open) reporting(list)();
       }}
     >
-      <summary>Models kept in this browser</summary>
+      <summary>Stored models</summary>
       <div>
         {kept.value?.length === 0 && (
           <p class="faint">None: what is loaded over the network will be kept here.</p>

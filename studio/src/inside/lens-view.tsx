@@ -26,7 +26,7 @@ export function LensView() {
         Logit lens <span class="faint">what would come next, had the model stopped after a layer</span>
       </h2>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
-      <section class="scroll" tabIndex={0} aria-labelledby="lens">
+      <section class="scroll" tabIndex={0} aria-label="What would come next, by layer and token">
         <table class="lens">
           <thead>
             <tr>
@@ -78,7 +78,7 @@ function Likeliest() {
   const shares = tensorOf(lens!.probabilities).row(last, position.value);
   return (
     <p class="faint">
-      Behind <b>{wordOf(tokens[position.value]!)}</b> the model expects{' '}
+      After <b>{wordOf(tokens[position.value]!)}</b> the model expects{' '}
       {[...ids]
         .map((id, k) => `${wordOf({ text: lens!.texts[id] ?? '' })} (${percent(shares[k]!)})`)
         .join(', ')}

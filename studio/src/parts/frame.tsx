@@ -23,9 +23,10 @@ export function Frame({ title, pages, page, children }: FrameProps) {
   const { name, Page } = pages[page]!;
   return (
     <>
-      <a class="skip" href="#main">
+      {/* No link, since the part of the address behind # is the page. */}
+      <button type="button" class="skip" onClick={() => document.getElementById('main')!.focus()}>
         Skip to the page
-      </a>
+      </button>
       <header class="top">
         <a class="brand" href={`#/${Object.keys(pages)[0]}`} aria-label={`Heddle ${title}`}>
           <img src={mark} alt="" width="26" height="26" />

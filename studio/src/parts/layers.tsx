@@ -6,7 +6,7 @@ export function Layers({ pattern, letters = false }: { pattern: string; letters?
   return (
     <span title={`layers ${pattern}`}>
       {countLayers(pattern).map((kind, i) => (
-        <span key={kind.letters}>
+        <span key={kind.letters} class="kind">
           {i > 0 && ', '}
           {letters && (
             <>

@@ -9,8 +9,7 @@ const named = (): PageName => PAGES.find((name) => location.hash === `#/${name}`
 export const page = signal<PageName>(named());
 
 addEventListener('hashchange', () => {
-  // The skip link is not a page.
-  if (location.hash.startsWith('#/')) page.value = named();
+  page.value = named();
 });
 
 export function go(to: PageName): void {
