@@ -49,11 +49,26 @@ export function augmented(image: Image, random: Random, augmentation: Augmentati
     isWhole ? random.below(2 * Math.floor(shift) + 1) - Math.floor(shift) : within(shift),
   ) as [number, number];
   const [cosine, sine] = [Math.cos(angle) / size, Math.sin(angle) / size];
-  const moved =
-    mirror || shift > 0 || !isWhole
-      ? resampled(image, { right, down, across: [side * cosine, side * sine], along: [-sine, cosine] })
-      : image;
+  const moved = isWhole
+    ? shifted(image, right, down, side === -1)
+    : resampled(image, { right, down, across: [side * cosine, side * sine], along: [-sine, cosine] });
   return random.uniform() < erase ? erased(moved, random) : moved;
+}
+
+/** An image that is moved by whole pixels, and before that mirrored or not; beyond the edge it goes on as at the edge. */
+function shifted(image: Image, right: number, down: number, isMirrored: boolean): Image {
+  if (right === 0 && down === 0 && !isMirrored) return image;
+  const { height, width, channels, pixels } = image;
+  const made = new Uint8Array(pixels.length);
+  for (let row = 0, i = 0; row < height; row++) {
+    const start = Math.max(0, Math.min(height - 1, row - down)) * width;
+    for (let column = 0; column < width; column++) {
+      const x = isMirrored ? width - 1 - column + right : column - right;
+      const from = (start + Math.max(0, Math.min(width - 1, x))) * channels;
+      for (let channel = 0; channel < channels; channel++, i++) made[i] = pixels[from + channel]!;
+    }
+  }
+  return { ...image, pixels: made };
 }
 
 /**
