@@ -29,7 +29,7 @@ vi.mock('../text/token-thread.js', async () => ({
 }));
 
 vi.mock('../generate/states/writing-threads.js', async () => {
-  const { writeStateFile } = await import('../generate/snapshot.js');
+  const { writeStateFile } = await import('../generate/state-file.js');
   return {
     WritingThreads: class {
       write = writeStateFile;

@@ -45,8 +45,9 @@ export {
 } from './session.js';
 export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
-export { loadSnapshot, longestBeginning, Snapshot, type WriteState } from './snapshot.js';
+export { loadSnapshot, longestBeginning, Snapshot } from './snapshot.js';
 export { sourceTokens } from './source-reader.js';
+export type { WriteState } from './state-file.js';
 export { StateLibrary } from './states/library.js';
 export { openStore } from './states/open-store.js';
 export { newStateId, StateId, StateRecord } from './states/record.js';

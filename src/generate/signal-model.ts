@@ -34,7 +34,7 @@ import {
   readStateFile,
   stateTensors,
   writeStateFile,
-} from './snapshot.js';
+} from './state-file.js';
 
 /** Loads a model from a folder. Throws `ConfigError` for a model of text, otherwise as `loadModel` does. */
 export async function loadSignalModel(name: string, options: LoadOptions = {}): Promise<SignalModel> {

@@ -22,7 +22,8 @@ import { Random } from '../nn/index.js';
 import type { GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
 import type { Session } from './session.js';
-import { checksumOf, loadSnapshot, type Snapshot } from './snapshot.js';
+import { loadSnapshot, type Snapshot } from './snapshot.js';
+import { checksumOf } from './state-file.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'heddle-snapshot-'));

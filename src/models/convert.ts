@@ -11,7 +11,7 @@ import { float32, type HostTensor, joinedArrays } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { IN_WORDS, problemsIn } from '../schema-issues.js';
-import { type ModelConfigInput, modelConfig, parseConfig } from './config.js';
+import { type ModelConfig, type ModelConfigInput, modelConfig, parseConfig } from './config.js';
 import { hybridModel } from './hybrid.js';
 import { type Model, parametersOf } from './model.js';
 import { type PatternLayer, parsePattern } from './pattern.js';
@@ -215,41 +215,12 @@ export function convert(
   for (const [i, branch] of branches.entries()) {
     const there = `${model.names.layers}.${i}`;
     put(`${there}.norm.weight`, numbers(`${branch.norm}.weight`));
-    const at = `${there}.mixer`;
-    if (branch.kind === 'mlp') {
-      const isOwn = weights.has(`${branch.at}.input_linear.weight`);
-      const [input, output] = isOwn
-        ? [numbers(`${branch.at}.input_linear.weight`), numbers(`${branch.at}.output_linear.weight`)]
-        : [
-            joined(numbers(`${branch.at}.gate_proj.weight`), numbers(`${branch.at}.up_proj.weight`)),
-            numbers(`${branch.at}.down_proj.weight`),
-          ];
-      put(`${at}.input_linear.weight`, input);
-      put(`${at}.output_linear.weight`, output);
-      continue;
-    }
-    const [query, key, value, output] = ['q', 'k', 'v', 'o'].map((name) =>
-      numbers(`${branch.at}.${name}_proj.weight`),
-    ) as [Float32Array, Float32Array, Float32Array, Float32Array];
-    const letter = layers[i]!.letters[0]!;
-    if (ATTENTION.has(letter)) {
-      for (const [name, rows] of Object.entries({ q: query, k: key, v: value, o: output }))
-        put(`${at}.${name}_proj.weight`, rows);
-      continue;
-    }
-    const spread = (x: Float32Array): Float32Array =>
-      repeated(x, own.numKeyValueHeads, own.numAttentionHeads);
-    const projections = {
-      heads: own.numAttentionHeads,
-      headDim: own.headDim,
-      query,
-      key: spread(key),
-      value: spread(value),
-      output,
-    };
-    const taken = TAKEN[letter]?.(projections, own.hiddenSize) ?? {};
-    for (const [name, { rows, from }] of Object.entries(taken)) put(`${at}.${name}`, rows, from);
-    if (TAKEN[letter]) makeIdentity(made, `${at}.conv1d`);
+    const values =
+      branch.kind === 'mlp'
+        ? ofMlp(branch.at, weights.has(`${branch.at}.input_linear.weight`), numbers)
+        : ofMixer(branch.at, layers[i]!.letters[0]!, own, numbers);
+    for (const [name, { rows, from }] of Object.entries(values)) put(`${there}.mixer.${name}`, rows, from);
+    if (TAKEN[layers[i]!.letters[0]!]) makeIdentity(made, `${there}.mixer.conv1d`);
   }
   if (unread.size > 0) {
     throw new ConfigError(
@@ -257,6 +228,40 @@ export function convert(
     );
   }
   return { model, weights: made, fresh: [...fresh] };
+}
+
+/** The values of an MLP, whose input projections are one matrix in our own family and two in llama. */
+function ofMlp(at: string, isOwn: boolean, numbers: (name: string) => Float32Array): Taken {
+  const input = (isOwn ? ['input_linear'] : ['gate_proj', 'up_proj']).map((name) =>
+    numbers(`${at}.${name}.weight`),
+  );
+  return {
+    'input_linear.weight': { rows: joined(...input) },
+    'output_linear.weight': { rows: numbers(`${at}.${isOwn ? 'output_linear' : 'down_proj'}.weight`) },
+  };
+}
+
+/** The values that the layer of a letter inherits from the attention layer at `at`. */
+function ofMixer(
+  at: string,
+  letter: string,
+  { numAttentionHeads: heads, numKeyValueHeads, headDim, hiddenSize }: ModelConfig,
+  numbers: (name: string) => Float32Array,
+): Taken {
+  const [query, key, value, output] = ['q', 'k', 'v', 'o'].map((name) =>
+    numbers(`${at}.${name}_proj.weight`),
+  ) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  if (ATTENTION.has(letter)) {
+    return {
+      'q_proj.weight': { rows: query },
+      'k_proj.weight': { rows: key },
+      'v_proj.weight': { rows: value },
+      'o_proj.weight': { rows: output },
+    };
+  }
+  const spread = (x: Float32Array): Float32Array => repeated(x, numKeyValueHeads, heads);
+  const projections = { heads, headDim, query, key: spread(key), value: spread(value), output };
+  return TAKEN[letter]?.(projections, hiddenSize) ?? {};
 }
 
 function expectFit(pattern: string, layers: readonly PatternLayer[], branches: readonly Branch[]): void {

@@ -30,6 +30,7 @@ import {
   globalNorm,
   type OptimizerConfig,
   STEP_SCALARS,
+  type StepFactors,
   scaled,
   stepFactors,
 } from './optimizer.js';
@@ -166,20 +167,17 @@ export function trainingProgram(
     const next = new Map(statistics.map((name, i) => [stepped(name), result.statistics[i]!]));
     for (const [i, { name }] of memory.entries()) next.set(name, result.memory[i]!);
     for (const [i, spec] of learned.entries()) {
-      const { name, decay } = spec;
-      const ownFactors = scaled(factors, rateOf(name, rates, model));
-      if (isSteppedByMuon(spec, model, optimizer)) {
-        const [value, before] = [now(stepped(name)), now(momentum(name))];
-        const after = muon(optimizer.muonMomentum!, value, result.gradients[i]!, before, ownFactors);
-        next.set(stepped(name), after.parameter);
-        next.set(momentum(name), after.momentum);
-        continue;
-      }
-      const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
-      const after = adamW(optimizer, now(stepped(name)), result.gradients[i]!, moments, ownFactors, decay);
-      next.set(stepped(name), after.parameter);
-      next.set(firstMoment(name), after.moments.first);
-      next.set(secondMoment(name), after.moments.second);
+      const own = scaled(factors, rateOf(spec.name, rates, model));
+      const updated = isSteppedByMuon(spec, model, optimizer) ? updatedByMuon : updatedByAdamW;
+      for (const [name, value] of updated(
+        optimizer,
+        spec,
+        stepped(spec.name),
+        result.gradients[i]!,
+        now,
+        own,
+      ))
+        next.set(name, value);
     }
     if (averages)
       for (const { name } of specs)
@@ -204,6 +202,35 @@ export function trainingProgram(
     },
   };
 }
+
+/** The values of a parameter and of its moments after a step, by the names of their states; `state` is that of the parameter. */
+type Updated = (
+  optimizer: OptimizerConfig,
+  spec: ParameterSpec,
+  state: string,
+  gradient: Tensor,
+  now: (state: string) => Tensor,
+  factors: StepFactors,
+) => (readonly [state: string, value: Tensor])[];
+
+const updatedByMuon: Updated = ({ muonMomentum }, { name }, state, gradient, now, factors) => {
+  const after = muon(muonMomentum!, now(state), gradient, now(momentum(name)), factors);
+  return [
+    [state, after.parameter],
+    [momentum(name), after.momentum],
+  ];
+};
+
+const updatedByAdamW: Updated = (optimizer, { name, decay }, state, gradient, now, factors) => {
+  const [first, second] = [firstMoment(name), secondMoment(name)];
+  const moments = { first: now(first), second: now(second) };
+  const after = adamW(optimizer, now(state), gradient, moments, factors, decay);
+  return [
+    [state, after.parameter],
+    [first, after.moments.first],
+    [second, after.moments.second],
+  ];
+};
 
 /** A parameter's value, and its states beside it. */
 function trainingStates(spec: ParameterSpec, beside: readonly string[]): StateSpec[] {

@@ -4,7 +4,8 @@
  */
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
 import type { LanguageModel } from '../language-model.js';
-import { loadSnapshot, type Snapshot, type WriteState } from '../snapshot.js';
+import { loadSnapshot, type Snapshot } from '../snapshot.js';
+import type { WriteState } from '../state-file.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
 

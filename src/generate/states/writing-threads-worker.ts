@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import type { TensorData } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
 import { waitInPlace } from '../../platform/node/atomic.js';
-import { writeStateFile } from '../snapshot.js';
+import { writeStateFile } from '../state-file.js';
 import type { FromWritingThread, ToWritingThread } from './writing-threads.js';
 
 waitInPlace();

@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import type { TensorData, TensorToWrite } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
-import type { WriteState } from '../snapshot.js';
+import type { WriteState } from '../state-file.js';
 
 /** What a thread is told: a file to write, and then the data of its tensors as it asks for them, each with all of its group. */
 export type ToWritingThread =
