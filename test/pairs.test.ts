@@ -1,4 +1,5 @@
 /** Pairs of texts on the command line: targets are learned from their sources; lines that are no pairs are refused with their number. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -149,6 +150,46 @@ test('a model that was trained further is prompted in the form of its last data'
   expect(await continued('of pairs', '--adapter', join(here, 'adapter to words'))).not.toContain('\t');
   await heddle(['merge', ...['of words', 'adapter to pairs', 'merged'].map((name) => join(here, name))]);
   expect(await continued('merged')).toMatch(/^the car is red\t/);
+});
+
+test('examples in JSON are conversations, whose answers are learned', async () => {
+  const examples = PAIRS.map((pair) => {
+    const [prompt, completion] = pair.split('\t');
+    return JSON.stringify({ prompt, completion });
+  });
+  const chats = file('chats.jsonl', examples.join('\n'));
+  const { code, stderr } = await train(chats, 'chat', '--steps', '150', '--validation', '0.1');
+  expect(stderr).toMatch(
+    /chats\.jsonl: 22 conversations to learn from, 2 held out; the longest has \d+ tokens/,
+  );
+  expect(stderr).toMatch(/next: .* chat \S+chat\/checkpoint\n$/);
+  expect(code).toBe(0);
+  const asked = ['dist/cli/main.js', 'chat', join(here, 'chat'), '--temperature', '0'];
+  const said = spawnSync(process.execPath, asked, { input: 'the horse is blue\n', encoding: 'utf8' });
+  expect(said.stdout, said.stderr).toMatch(/^Das Pferd ist blau\.\s*$/);
+  const measured = await heddle(['evaluate', join(here, 'chat'), chats, '--validation', '0.1']);
+  const last = [...stderr.matchAll(/validation loss ([\d.]+)/g)].at(-1)![1];
+  expect(measured.stdout).toContain(`(${last} nats/token)`);
+
+  // A model keeps its own chat template, which writes the conversations then.
+  const template = join(here, 'chat', 'checkpoint', 'chat_template.jinja');
+  writeFileSync(template, '{% for message in messages %}{{ message.content }}|{% endfor %}');
+  const from = ['--from', join(here, 'chat'), '--out', join(here, 'further'), '--steps', '1'];
+  const further = await heddle(['train', chats, ...from, '--threads', '1']);
+  expect(further.code, further.stderr).toBe(0);
+  expect(readFileSync(join(here, 'further', 'checkpoint', 'chat_template.jinja'), 'utf8')).toMatch(
+    /^\{% for message in messages %\}\{\{ message\.content/,
+  );
+
+  const texts = file('texts.jsonl', PAIRS.map((text) => JSON.stringify({ text })).join('\n'));
+  const read = await train(texts, 'texts', '--steps', '1', '--documents', 'pack', '--sequence', '32');
+  expect(read.stderr).toMatch(/tokens in 23 documents to learn from/);
+  const packed = await train(chats, 'packed', '--documents', 'pack');
+  expect(packed.stderr).toMatch(
+    /--documents cuts a corpus, and .*chats\.jsonl has conversations: leave it out/,
+  );
+  const other = await train(file('other.json', '{"a": 1}'), 'other');
+  expect(other.stderr).toMatch(/other\.json, line 1 has the keys 'a': expected 'text', 'messages'/);
 });
 
 test('a header line, and held-out pairs that are also trained on, are reported', async () => {

@@ -4,8 +4,10 @@ import { positive } from '../bench/positive.js';
 import { openDevice } from '../engine/index.js';
 import { modelFolder, openModel, wrongKind } from '../models/index.js';
 import {
+  ChatTemplate,
   encodeCorpus,
   type IdForm,
+  isJsonFile,
   loadCorpus,
   loadTokenizerOrIds,
   splitCorpus,
@@ -38,7 +40,7 @@ export function configure(command: Command): void {
     .argument('<model>', MODEL_HELP)
     .argument(
       '<corpus>',
-      'a text file, a folder, token ids, pairs of texts (.tsv), or a shipped corpus (sotu, moby-dick)',
+      'a text file, a folder, token ids, pairs of texts (.tsv), examples (.jsonl), or a shipped corpus (sotu, moby-dick)',
     )
     .option(
       '--validation <fraction>',
@@ -62,7 +64,7 @@ async function run(name: string, source: string, flags: EvaluateFlags): Promise<
   if (model.modality) throw wrongKind(model.modality.kind, ['text']);
   const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
   const device = await openDevice('cpu');
-  const isText = !model.source && !isPairs(source) && !(await hasIds(source, flags));
+  const isText = !model.source && !isPairs(source) && !isJsonFile(source) && !(await hasIds(source, flags));
   let sequence = flags.sequence ?? defaultSequence(model);
   let result: Evaluation;
   if (isText) {
@@ -75,7 +77,8 @@ async function run(name: string, source: string, flags: EvaluateFlags): Promise<
     );
   } else {
     const text = await toLearn(source, model.source !== undefined, { ...flags, documents: 'join' });
-    const encoded = text.encode(tokenizer, model);
+    const template = await ChatTemplate.load(folder, {}, adapterFolder(flags));
+    const encoded = await text.encode(tokenizer, model, template);
     sequence = flags.sequence ?? encoded.sequence(model);
     const settings = { ...TRAINING_DEFAULTS, seed: flags.seed, batch: BATCH, sequence };
     const { objective, validation } = encoded.data(model, settings);

@@ -13,7 +13,7 @@ import {
   readModel,
 } from '../models/index.js';
 import {
-  ChatTemplate,
+  type ChatTemplate,
   findTokenizer,
   isPairTemplate,
   Tokenizer,
@@ -51,16 +51,16 @@ export async function tokenizerFor(
 }
 
 /**
- * The chat template that asks the model as it is trained: that of pairs for pairs, null for none at all. An existing model keeps its own template
+ * The chat template that asks the model as it is trained: that of pairs for pairs, null for none at all. An existing model keeps its `own` template
  * (undefined), unless that is one of pairs and the corpus is not, or the reverse.
  */
-export async function chatTemplateFor(
+export function chatTemplateFor(
   tokenizer: Tokenizer,
-  { chatTemplate }: TextToLearn,
-  from: string | undefined,
-): Promise<string | null | undefined> {
-  const own = from === undefined ? undefined : await ChatTemplate.load(from);
-  if (own && isPairTemplate(own) === (chatTemplate !== undefined)) return undefined;
+  { chatTemplate, isConversation = false }: TextToLearn,
+  own: ChatTemplate | undefined,
+): string | null | undefined {
+  const ofPairs = chatTemplate !== undefined && !isConversation;
+  if (own && isPairTemplate(own) === ofPairs) return undefined;
   return chatTemplate?.(tokenizer) ?? (own && null);
 }
 

@@ -2,10 +2,11 @@
 import type { Model, SourceConfig, SourceGiven } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import {
+  type ChatTemplate,
+  type Corpus,
   type CorpusDocument,
   encodeCorpus,
   encodeDocuments,
-  loadCorpus,
   pairTemplate,
   readPairs,
   splitCorpus,
@@ -34,10 +35,16 @@ export interface TextToLearn {
   readonly vocabSize?: number;
   /** The source of the chat template that asks the model as it is trained, if there is one. */
   readonly chatTemplate?: (tokenizer: Tokenizer) => string;
+  /** Whether a model's own chat template, if it has one, is what writes the texts, and `chat` is what asks the model. */
+  readonly isConversation?: boolean;
   /** The `source` of a model's config, if it has one. */
   readonly source?: (tokenizer: Tokenizer) => SourceConfig;
-  /** Encodes the corpus for a model. Throws `DataError` for data that the model cannot read. */
-  encode(tokenizer: Tokenizer, model: Model): EncodedText;
+  /** Encodes the corpus for a model; `template` writes conversations. Throws `DataError` for data that the model cannot read. */
+  encode(
+    tokenizer: Tokenizer,
+    model: Model,
+    template: ChatTemplate | undefined,
+  ): EncodedText | Promise<EncodedText>;
 }
 
 /** An encoded corpus, with its descriptions for the command. */
@@ -70,12 +77,11 @@ export interface CorpusOptions extends SplitOptions {
   readonly documents: DocumentForm | 'join';
 }
 
-/** Loads a corpus and splits it by documents. Throws `DataError` for one that cannot be read or split. */
-export async function corpusToLearn(
-  source: string,
+/** Splits a corpus by documents. Throws `DataError` for one that is too short to be split. */
+export function corpusToLearn(
+  corpus: Corpus,
   { validation: fraction, documents: form }: CorpusOptions,
-): Promise<TextToLearn> {
-  const corpus = await loadCorpus(source);
+): TextToLearn {
   for (const path of corpus.leftOut) say(`left out    ${path}`);
   const split = splitCorpus(corpus, { validationFraction: fraction });
   return {
@@ -138,6 +144,7 @@ export function splitPairs<Pair>(
   pairs: readonly Pair[],
   textsOf: (pair: Pair) => readonly string[],
   { validation: fraction, seed }: SplitOptions,
+  noun = 'pairs',
 ): Record<'training' | 'validation', Pair[]> {
   const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
   const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
@@ -153,7 +160,7 @@ export function splitPairs<Pair>(
   const repeated = validation.filter((pair) => learned.has(keyOf(pair))).length;
   if (repeated > 0)
     say(
-      `note        ${formatCount(repeated)} of ${formatCount(held)} held-out pairs ${repeated > 1 ? 'are' : 'is'} also among those to learn from: what the validation loss says of new pairs is too good. Delete lines that repeat others`,
+      `note        ${formatCount(repeated)} of ${formatCount(held)} held-out ${noun} ${repeated > 1 ? 'are' : 'is'} also among those to learn from: what the validation loss says of new ${noun} is too good. Delete those that repeat others`,
     );
   return { training, validation };
 }

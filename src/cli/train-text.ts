@@ -14,7 +14,7 @@ import {
   readModel,
   withLora,
 } from '../models/index.js';
-import { type IdForm, idTokenizer, type Tokenizer } from '../text/index.js';
+import { ChatTemplate, type IdForm, idTokenizer, type Tokenizer } from '../text/index.js';
 import {
   type DocumentForm,
   expectNoRun,
@@ -64,8 +64,9 @@ export async function trainText(source: string, options: TextRunFlags): Promise<
   const own = await tokenizerFor(text, options);
   const model = base ?? modelFor(options, text, own, config);
   const tokenizer = own ?? idTokenizer(model.vocabSize, `${source} has token ids`);
-  const learned = text.encode(tokenizer, model);
-  const chatTemplate = own && (await chatTemplateFor(own, text, from));
+  const template = from === undefined ? undefined : await ChatTemplate.load(from);
+  const chatTemplate = own && chatTemplateFor(own, text, template);
+  const learned = await text.encode(tokenizer, model, chatTemplate === undefined ? template : undefined);
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   announce({ ...options, lora }, model, learned, settings);
 
@@ -92,7 +93,7 @@ export async function trainText(source: string, options: TextRunFlags): Promise<
         `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity!.toFixed(2)}`,
       result: ({ perplexity }) => `validation perplexity ${perplexity!.toFixed(2)}`,
       made: lora ? 'adapter' : 'model',
-      next: `${heddleCall('generate', ...made)} ${learned.example}`,
+      next: `${heddleCall(text.isConversation ? 'chat' : 'generate', ...made)} ${learned.example}`.trimEnd(),
       unit: 'tokens',
     },
   );

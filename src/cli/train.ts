@@ -33,7 +33,7 @@ export function configure(command: Command): void {
   command
     .argument(
       '<corpus>',
-      'what to learn from: a text, a folder of texts, token ids, a table, pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
+      'what to learn from: a text, a folder of texts, token ids, a table, conversations and other examples (.jsonl), pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .option('--resume', 'go on from the checkpoint in the folder', false)

@@ -38,6 +38,12 @@ export interface ReadableConversation {
   readonly thinking?: ThoughtForm;
 }
 
+/** The tokens of a conversation to learn from, and the ranges of its answers, each up to the mark that ends it. */
+export interface LearnableConversation {
+  readonly ids: readonly number[];
+  readonly answers: readonly (readonly [from: number, to: number])[];
+}
+
 /** Tokenizes conversations with one model, and parses its answers. */
 export type MessageFormat = Pick<ConversationFormat, 'form' | 'withAnswer' | 'alone' | 'reading'>;
 
@@ -83,6 +89,46 @@ export class ConversationFormat {
     return { ids, boundary: ids.length };
   }
 
+  /**
+   * Tokenizes a conversation so that its answers can be learned: what precedes each of them is what `withAnswer` gives. Answers share their tokens where
+   * the template writes the later messages behind the earlier ones; where it writes earlier ones otherwise (without their thoughts), each has a text of
+   * its own. An answer with the `weight` 0 is not learned. Throws as `withAnswer` does.
+   */
+  async toLearn(
+    messages: readonly ChatMessage[],
+    { tools }: Pick<ConversationOptions, 'tools'> = {},
+  ): Promise<LearnableConversation[]> {
+    const guarded = guardControlTokens(this.tokenizer, {
+      messages: historyMessages(messages, this.form),
+      tools,
+    });
+    const render = (count: number, addGenerationPrompt: boolean): Promise<string> =>
+      this.template.render(guarded.messages.slice(0, count), {
+        addGenerationPrompt,
+        ...(guarded.tools && { tools: guarded.tools }),
+      });
+    const texts: { text: string; answers: [from: number, to: number][] }[] = [];
+    for (const [i, { role, weight }] of messages.entries()) {
+      if (role !== 'assistant' || weight === 0) continue;
+      const [said, asked, text] = [await render(i, false), await render(i, true), await render(i + 1, false)];
+      const range: [number, number] = [answerStart(said, asked, text), text.trimEnd().length];
+      const last = texts.at(-1);
+      if (last && text.startsWith(last.text))
+        texts[texts.length - 1] = { text, answers: [...last.answers, range] };
+      else texts.push({ text, answers: [range] });
+    }
+    return texts.map(({ text, answers }) => {
+      const ids: number[] = [];
+      const ranges = answers.map(([from, to], i): [number, number] => {
+        ids.push(...guarded.encode(text.slice(answers[i - 1]?.[1] ?? 0, from)));
+        const start = ids.length;
+        ids.push(...guarded.encode(text.slice(from, to)));
+        return [start, ids.length];
+      });
+      return { ids, answers: ranges };
+    });
+  }
+
   /** How an answer that may call these tools is parsed. */
   reading(thinking: ThoughtForm | undefined, tools: readonly unknown[] | undefined): Reading {
     const callable = tools?.flatMap((tool) => callableTool(tool) ?? []);
@@ -105,4 +151,15 @@ export class ConversationFormat {
 
   private readonly encode = async (pieces: readonly string[]): Promise<readonly number[]> =>
     pieces.flatMap((piece) => this.tokenizer.encode(piece));
+}
+
+/**
+ * Where the answer begins in a text: behind the generation prompt, or, where that opens a thought that the text lacks, behind its last line that both
+ * have.
+ */
+function answerStart(said: string, asked: string, text: string): number {
+  if (text.startsWith(asked)) return asked.length;
+  let shared = 0;
+  while (shared < text.length && text[shared] === asked[shared]) shared++;
+  return Math.max(Math.min(said.length, shared), text.lastIndexOf('\n', shared - 1) + 1);
 }

@@ -11,6 +11,7 @@ export { type Classification, Classifier, type ClassifyOptions } from './classif
 export {
   ConversationFormat,
   type ConversationOptions,
+  type LearnableConversation,
   type MessageFormat,
   type ReadableConversation,
 } from './conversation.js';

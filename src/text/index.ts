@@ -10,6 +10,7 @@ export {
   TEMPLATE_FILE,
 } from './chat-template.js';
 export { type GuardedPrompt, guardControlTokens, type PromptParts } from './control-tokens.js';
+export { conversationTemplate } from './conversation-template.js';
 export {
   type Corpus,
   type CorpusDocument,
@@ -24,6 +25,7 @@ export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './gen
 export { findTokenizer, idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 export { ID_FORMS, type IdCorpus, type IdForm, type IdSplit, isOfIds, readIds, splitIds } from './ids.js';
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
+export { type Conversation, isJsonFile, type JsonExamples, readJsonExamples } from './json-examples.js';
 export { encodeApart } from './long-texts.js';
 export {
   asPairSource,

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { hybridModel } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
-import { encodePair, pairData } from './pairs.js';
+import { type EncodedPair, encodePair, pairData } from './pairs.js';
 import { TRAINING_DEFAULTS } from './settings.js';
 
 const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['a b', 'c d'], { vocabSize: 260 })));
@@ -18,12 +18,17 @@ test('what is encoded begins as the prompt that a person would type, and ends th
 
 test('what is counted predicts the target and its end, and nothing else', () => {
   const sequence = pair.tokens.length + 3;
-  const { training } = pairData([pair], [pair])(hybridModel(tinyConfig()), {
-    ...TRAINING_DEFAULTS,
-    sequence,
-  });
-  const { tokens, counted } = training.take(5, 1) as { tokens: BigInt64Array; counted: Float32Array };
-  const predicted = [...counted].flatMap((weight, i) => (weight === 1 ? [Number(tokens[i + 1])] : []));
-  expect(predicted).toEqual([...pair.tokens.subarray(pair.prefix)]);
-  expect(tokens.length).toBe(sequence + 1);
+  const settings = { ...TRAINING_DEFAULTS, sequence };
+  const predictedOf = (example: EncodedPair): number[] => {
+    const { training } = pairData([example], [example])(hybridModel(tinyConfig()), settings);
+    const { tokens, counted } = training.take(5, 1) as { tokens: BigInt64Array; counted: Float32Array };
+    expect(tokens.length).toBe(sequence + 1);
+    return [...counted].flatMap((weight, i) => (weight === 1 ? [Number(tokens[i + 1])] : []));
+  };
+  expect(predictedOf(pair)).toEqual([...pair.tokens.subarray(pair.prefix)]);
+  const learned = [
+    [1, 3],
+    [5, 6],
+  ] as const;
+  expect(predictedOf({ ...pair, learned })).toEqual([pair.tokens[1], pair.tokens[2], pair.tokens[5]]);
 });

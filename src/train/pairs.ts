@@ -8,11 +8,13 @@ import { shuffled } from './batches.js';
 import { batched, type DataSource, type ExampleInput, type Examples, type Objective } from './data.js';
 import { expectKnownTokens, tokensSaid } from './text.js';
 
-/** A pair as tokens: source, separator, target and the end of the text. */
+/** A pair as tokens: source, separator, target and the end of the text; or a conversation with its answers. */
 export interface EncodedPair {
   readonly tokens: Int32Array;
   /** Tokens before the target. */
   readonly prefix: number;
+  /** The ranges of tokens that are learned, if they are not all that follow the prefix. */
+  readonly learned?: readonly (readonly [from: number, to: number])[];
   /** The inputs of a model's `source`, by name, each flat. */
   readonly inputs?: Readonly<Record<string, TensorData>>;
 }
@@ -82,11 +84,11 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
   return (model, { sequence, seed }) => {
     if (training.length === 0 || validation.length === 0)
       throw new DataError('there are no pairs to learn from, or none to hold out');
-    for (const { tokens } of [...training, ...validation]) {
+    for (const { tokens, learned } of [...training, ...validation]) {
       expectKnownTokens(tokens, model);
       if (tokens.length <= sequence + 1) continue;
       throw new DataError(
-        `a pair has ${tokens.length} tokens, and a sequence ${sequence + 1}: use a longer --sequence, or leave the pair out`,
+        `a ${learned ? 'conversation' : 'pair'} has ${tokens.length} tokens, and a sequence ${sequence + 1}: use a longer --sequence, or leave it out`,
       );
     }
     const source = model.source?.modality.inputs.map(({ name, dtype, shape }) => ({
@@ -111,7 +113,9 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
         for (let i = 0; i < count; i++) {
           const pair = at(first + i);
           for (const [j, token] of pair.tokens.entries()) tokens[i * (sequence + 1) + j] = BigInt(token);
-          counted.fill(1, i * sequence + pair.prefix - 1, i * sequence + pair.tokens.length - 1);
+          const { prefix, learned = [[prefix, pair.tokens.length]] } = pair;
+          for (const [from, to] of learned)
+            counted.fill(1, i * sequence + Math.max(0, from - 1), i * sequence + to - 1);
         }
         const read = Array.from({ length: count }, (_, i) => at(first + i).inputs!);
         return { tokens, counted, ...batched(source ?? [], read) };
@@ -127,8 +131,8 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
 
 function digestOf(pairs: readonly EncodedPair[]): string {
   const hash = sha256();
-  for (const { tokens, prefix, inputs = {} } of pairs) {
-    hash.update(`${prefix} ${tokens.join()};`);
+  for (const { tokens, prefix, learned = [], inputs = {} } of pairs) {
+    hash.update(`${[prefix, ...learned.flat()].join(' ')} ${tokens.join()};`);
     for (const { buffer, byteOffset, byteLength } of Object.values(inputs))
       hash.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
