@@ -428,6 +428,15 @@ describe.each(STORES)('on %s', (store) => {
     await expect(archive.document('a\0b')).rejects.toThrow(/no document/);
   });
 
+  test.runIf(there)('words and names are the same however their letters are encoded', async () => {
+    put('reso\u0301n.txt', 'The \ufb01nch sings in the cafe\u0301. \uff26\uff41\uff4c\uff43\uff4f\uff4e.');
+    await add();
+    for (const word of ['finch', 'café', 'cafe\u0301', 'falcon', '\ufb01nch'])
+      expect(await found(word)).toEqual(['reso\u0301n.txt 1']);
+    for (const name of ['resón.txt', 'reso\u0301n.txt', join(folder, 'resón.txt')])
+      expect((await archive.document(name)).name).toBe('reso\u0301n.txt');
+  });
+
   test.runIf(there)(
     'a question in other words is answered from embeddings, although some passages have none',
     async () => {

@@ -170,10 +170,33 @@ try {
   console.log(
     `a search takes ${times[times.length >> 1].toFixed(0)} ms in the median, ${times[Math.floor(0.95 * times.length)].toFixed(0)} ms at most for 95 %`,
   );
+  await timeCommon();
   if (Number(values.vectors) > 0) await timeVectors(Number(values.vectors));
 } finally {
   await archive.close();
   rmSync(folder, { recursive: true, force: true });
+}
+
+/** Searches for the words that most passages have, one and several at a time. */
+async function timeCommon() {
+  const rows = await archive.database.query(
+    `SELECT unnest(most_common_elems::text::text[]) AS word, unnest(most_common_elem_freqs) AS share FROM pg_stats
+     WHERE tablename = 'archive_passages' AND attname = 'words' ORDER BY 2 DESC`,
+  );
+  const words = rows.flatMap(({ word }) => (/^[a-z]{3,}$/.test(word ?? '') ? [word] : [])).slice(0, 20);
+  for (const count of [1, 2, 8]) {
+    const times = [];
+    for (const i of words.keys()) {
+      const some = Array.from({ length: count }, (_, k) => words[(i + 3 * k) % words.length]);
+      const began = performance.now();
+      await search(archive, some.join(' '), { limit: 8 });
+      times.push(performance.now() - began);
+    }
+    times.sort((a, b) => a - b);
+    console.log(
+      `a search for ${count} of the ${words.length} most frequent words takes ${times[times.length >> 1].toFixed(0)} ms in the median, ${times.at(-1).toFixed(0)} ms at most`,
+    );
+  }
 }
 
 async function timeVectors(size) {

@@ -273,14 +273,19 @@ export class Archive {
 
   /**
    * The document that is meant by the beginning of its content's hash (at least 6 digits), a path, or the end of one. Throws
-   * `UnknownDocumentError` where there is none, and `ArchiveError` where there are several.
+   * `UnknownDocumentError` where there is none, and `ArchiveError` where there are several. Accents may be letters of their own (NFD), as in names that
+   * macOS makes, or not.
    */
   async document(meant: string): Promise<DocumentEntry> {
+    const typed = clean(meant);
+    const forms = [...new Set([typed, typed.normalize('NFC'), typed.normalize('NFD')])];
     const found = await this.entries(
       `d.content IN (
-         SELECT content FROM archive_files WHERE path = $1 OR right(path, length($2)) = $2
-         UNION SELECT content FROM archive_documents WHERE (length($1) >= 6 AND left(content, length($1)) = $1) OR name = $1)`,
-      [clean(meant), `/${clean(meant)}`],
+         SELECT content FROM archive_files WHERE path = ANY($2::text[])
+           OR EXISTS (SELECT 1 FROM unnest($2::text[]) AS form WHERE right(path, length(form) + 1) = '/' || form)
+         UNION SELECT content FROM archive_documents
+           WHERE (length($1) >= 6 AND left(content, length($1)) = $1) OR name = ANY($2::text[]))`,
+      [typed, forms],
       20,
       0,
     );

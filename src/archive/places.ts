@@ -5,7 +5,8 @@ import { isUrl } from './database/open.js';
 /** Where archives are by default. */
 export const ARCHIVE_FOLDER = 'heddle-archive';
 
-function folderOf(place: string): string {
+/** The archive's folder: for a database elsewhere, that of its states and uploads. */
+export function folderOf(place: string): string {
   return isUrl(place) ? ARCHIVE_FOLDER : place;
 }
 

@@ -5,7 +5,7 @@ import { isAlive } from '../platform/node/index.js';
 import type { Database } from './database/database.js';
 import type { Kind } from './formats/page.js';
 import type { PageText } from './passages.js';
-import { spaced } from './words.js';
+import { comparable } from './words.js';
 
 /** Pages of a document that somebody reads. */
 export interface Stretch {
@@ -138,8 +138,8 @@ export class PageQueue {
           page: stretch.first + i,
           part,
           ...passage,
-          searched: ifOther(spaced(passage.text), passage.text),
-          above: ifOther(spaced(passage.heading), passage.heading),
+          searched: ifOther(comparable(passage.text), passage.text),
+          above: ifOther(comparable(passage.heading), passage.heading),
         })),
       );
       await query(

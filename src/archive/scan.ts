@@ -6,6 +6,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Archive } from './archive.js';
 import type { FileEntry } from './entries.js';
 import { isReadable } from './formats/kind.js';
+import { folderOf } from './places.js';
 
 /** What became of the files that were looked at. */
 export interface ScanOutcome {
@@ -44,10 +45,11 @@ export async function scan(
   if (removed.delete(path)) await archive.takeBack(path);
   const before = new Map((await archive.filesBelow(path)).map((file) => [file.path, file]));
   const seen = new Set<string>();
-  const unreadable: string[] = [];
+  const passed: string[] = [];
   let files = 0;
   let bytes = 0;
-  for await (const found of walk(path, outcome, unreadable)) {
+  const own = await realpath(folderOf(archive.place)).catch(() => undefined);
+  for await (const found of walk(path, own, outcome, passed)) {
     signal?.throwIfAborted();
     if (removed.has(found)) {
       outcome.removed++;
@@ -76,9 +78,9 @@ export async function scan(
       else await archive.putProblem(found, why);
     }
   }
-  // What lies in a folder that could not be read is not known to be gone.
+  // What lies in a folder that was not gone through, as uploads do, is not known to be gone.
   const gone = [...before.keys()].filter(
-    (each) => !seen.has(each) && !unreadable.some((folder) => each.startsWith(`${folder}/`)),
+    (each) => !seen.has(each) && !passed.some((folder) => each.startsWith(`${folder}/`)),
   );
   if (gone.length > 0) outcome.gone = await archive.removeFiles(gone);
   else await archive.deleteOrphans();
@@ -115,8 +117,13 @@ export async function hashOf(
   return hash.digest('hex');
 }
 
-/** Files at and below a path. */
-async function* walk(root: string, outcome: ScanOutcome, unreadable: string[]): AsyncGenerator<string> {
+/** Files at and below a path. Folders that it does not go through are put into `passed`: those that cannot be read, and the archive's own below the path. */
+async function* walk(
+  root: string,
+  own: string | undefined,
+  outcome: ScanOutcome,
+  passed: string[],
+): AsyncGenerator<string> {
   const kind = await kindAt(root);
   if (kind === 'file') {
     yield root;
@@ -126,7 +133,7 @@ async function* walk(root: string, outcome: ScanOutcome, unreadable: string[]): 
     if (kind === 'other') outcome.problems.push({ path: root, why: 'it is neither a file nor a folder' });
     else if (kind !== 'missing') {
       outcome.problems.push({ path: root, why: kind.why });
-      unreadable.push(root);
+      passed.push(root);
     } else outcome.problems.push({ path: root, why: 'there is nothing' });
     return;
   }
@@ -138,10 +145,14 @@ async function* walk(root: string, outcome: ScanOutcome, unreadable: string[]): 
       // A folder that several links lead to, its own content among them, is read once.
       const real = await realpath(folder);
       if (visited.has(real)) continue;
+      if (real === own && folder !== root) {
+        passed.push(folder);
+        continue;
+      }
       visited.add(real);
       for await (const { name } of await opendir(folder)) names.push(name);
     } catch (error) {
-      unreadable.push(folder);
+      passed.push(folder);
       outcome.problems.push({ path: folder, why: reasonOf(error) });
       continue;
     }

@@ -1,6 +1,6 @@
 /** Which passages are ranked: test/archive.test.ts searches. */
 import { expect, test } from 'vitest';
-import { fewFound, type Word } from './search.js';
+import { fewFound, together, type Word } from './search.js';
 
 const word = (lexeme: string, share: number, position = 1): Word => {
   return { lexeme, asked: lexeme, position, share, weight: -Math.log(share) };
@@ -27,4 +27,23 @@ test('a single word finds whatever has it, and so do words of an archive that wa
   expect(fewFound([heron, water], [heron, water], 0)).toBe("'heron' | 'water'");
   // What has the rarer one is found already.
   expect(fewFound([bird, water], [bird, water], 1e6)).toBe("'bird'");
+});
+
+test('common words find passages that have all of them first, and of very many only some are ranked', () => {
+  const old = word('old', 0.1);
+  expect(together([old, said], 1000)).toEqual([
+    { text: "'old' & 'said'", every: 1 },
+    { text: "'old' | 'said'", every: 1 },
+  ]);
+  // 10,000 passages have 'old', and both at most so many; 40,000 have one of them.
+  expect(together([old, said], 100_000)).toEqual([
+    { text: "'old' & 'said'", every: 2 },
+    { text: "'old' | 'said'", every: 7 },
+  ]);
+  expect(together([old, said, word('whale', 0.5)], 1000).map(({ text }) => text)).toEqual([
+    "'old' & 'said' & 'whale'",
+    "'old' & 'said'",
+    "'old' | 'said' | 'whale'",
+  ]);
+  expect(together([said], 100_000)).toEqual([{ text: "'said'", every: 5 }]);
 });

@@ -6,7 +6,7 @@
 import type { Archive } from './archive.js';
 import type { Hit, SearchResult } from './entries.js';
 import { clean } from './queue.js';
-import { spaced } from './words.js';
+import { comparable } from './words.js';
 
 /** How much is searched for, and where. */
 export interface SearchOptions {
@@ -34,6 +34,8 @@ const COUNTED_EVERY = 60_000;
 const RANKED = 1000;
 /** Words in a larger share of the passages find nothing by themselves, where a rarer one is asked too. */
 const COMMON = 0.1;
+/** Passages that are ranked at most where all words are common: of more every second, third and so on. */
+const MOST_RANKED = 6000;
 /** What a word in a heading counts, and words that stand side by side as they were asked. */
 const HEADING = 2.2;
 const TOGETHER = 0.6;
@@ -71,8 +73,12 @@ export async function search(
   let rows = rare.length > 0 ? await found(rarestOf(rare)) : [];
   // Where no passage has the rare ones, the common ones find what there is: in a small archive all words are common.
   if (rows.length === 0 && rare.length < words.length) {
-    const common = words.filter((word) => !rare.includes(word));
-    rows = await found(rarestOf(common));
+    const common = rarestOf(words.filter((word) => !rare.includes(word)));
+    // In some documents alone there may be few.
+    for (const query of together(common, documents ? 0 : counts.passages)) {
+      rows = await candidates(archive, query.text, common, words, documents, query.every);
+      if (rows.length >= limit) break;
+    }
   }
   const missing = await missingOf(archive, words, rows);
   const average = rows.reduce((sum, { length }) => sum + length, 0) / Math.max(1, rows.length);
@@ -100,7 +106,7 @@ async function wordsOf(archive: Archive, question: string, { shares }: Counts): 
      JOIN ts_token_type('default') t ON t.tokid = p.tokid
      CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, p.token))) AS l(lexeme)
      WHERE t.alias <> 'blank' GROUP BY l.lexeme ORDER BY 3`,
-    [language, spaced(clean(question).slice(0, 4000))],
+    [language, comparable(clean(question).slice(0, 4000))],
   );
   return rows
     .map((row) => {
@@ -178,7 +184,26 @@ export function fewFound(finding: readonly Word[], words: readonly Word[], passa
 }
 
 /**
+ * Queries for passages that have all of these words, the rarest of them, ever fewer, and in the end any of them. Common words have so many
+ * passages that of those with one or two only `every` third, say, is ranked, as far as the shares tell.
+ */
+export function together(
+  words: readonly Word[],
+  passages: number,
+): readonly { readonly text: string; readonly every: number }[] {
+  const every = (share: number): number => Math.max(1, Math.ceil((share * passages) / MOST_RANKED));
+  const all = words.flatMap((_, i) => {
+    const some = words.slice(0, words.length - i);
+    if (some.length === 1) return [];
+    const share = Math.min(...some.map((word) => word.share));
+    return [{ text: some.map(({ lexeme }) => quoted(lexeme)).join(' & '), every: every(share) }];
+  });
+  return [...all, { text: any(words), every: every(words.reduce((sum, { share }) => sum + share, 0)) }];
+}
+
+/**
  * The passages that a query finds and that have most of the words, in headings above all. Of the words those that are looked for count more.
+ * Only each `every`-th passage is looked at.
  */
 async function candidates(
   archive: Archive,
@@ -186,6 +211,7 @@ async function candidates(
   finding: readonly Word[],
   words: readonly Word[],
   documents: readonly string[] | undefined,
+  every = 1,
 ): Promise<Candidate[]> {
   const rows = await archive.database.query<{
     passage: string;
@@ -196,10 +222,11 @@ async function candidates(
     `WITH best AS (
        SELECT id, ${RARER} * ts_rank(words, $1::text::tsquery) + ts_rank(words, $2::text::tsquery) AS rough FROM archive_passages
        WHERE words @@ $4::text::tsquery AND ($3::text[] IS NULL OR content = ANY($3::text[]))
+         AND id % $5 = 0
        ORDER BY rough DESC, id LIMIT ${CANDIDATES}
      )
      SELECT id::text AS passage, words::text AS places, length(words) AS length, (text LIKE '%. . . . . .%. . . . . .%' OR text LIKE '%......%......%') AS listing FROM best JOIN archive_passages USING (id)`,
-    [any(finding), any(words), documents ?? null, query],
+    [any(finding), any(words), documents ?? null, query, every],
   );
   return rows.map(({ places, ...row }) => ({ ...row, places: placesOf(places, words) }));
 }

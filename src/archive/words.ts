@@ -1,6 +1,6 @@
 /**
- * Words of scripts that put no spaces between them. PostgreSQL's text search, and whoever compares words, would take a whole sentence of
- * Chinese or Thai for one word: the dictionaries of the Unicode library (`Intl.Segmenter`) tell where they end.
+ * Words as they are compared. PostgreSQL's text search would tell a ligature from its letters, and take a whole sentence of Chinese or Thai,
+ * which put no spaces between words, for one word: the dictionaries of the Unicode library (`Intl.Segmenter`) tell where these end.
  */
 
 /** Letters of such scripts, with the marks that stand among them. */
@@ -13,9 +13,12 @@ const SHORT_WORDS = new RegExp(`[${LETTERS}\\p{scx=Hangul}]`, 'u');
 
 let segmenter: Intl.Segmenter | undefined;
 
-/** The text with a space between two such words, and its punctuation; all else is left as it is. */
-export function spaced(text: string): string {
-  return text.replace(UNSPACED, (run) => {
+/**
+ * The text as it is compared: ligatures, full-width letters and accents as they are typed (NFKC), and a space between two words of these
+ * scripts in place of their punctuation.
+ */
+export function comparable(text: string): string {
+  return text.normalize('NFKC').replace(UNSPACED, (run) => {
     segmenter ??= new Intl.Segmenter('und', { granularity: 'word' });
     const words = [...segmenter.segment(run)].flatMap((each) => (each.isWordLike ? each.segment : []));
     return ` ${words.join(' ')} `;
@@ -25,7 +28,8 @@ export function spaced(text: string): string {
 /** The beginnings of a text's longer words, by which two forms of a word are the same: endings differ. */
 export function stemsOf(text: string): string[] {
   return (
-    spaced(text.normalize('NFKC').toLowerCase())
+    comparable(text)
+      .toLowerCase()
       .match(/[\p{L}\p{M}\p{N}]+/gu)
       ?.flatMap((word) => {
         if (SHORT_WORDS.test(word))

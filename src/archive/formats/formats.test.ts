@@ -416,6 +416,29 @@ describe('documents that flow', () => {
     expect(pages[0]!.rows[0]!.heading).toBe(true);
   });
 
+  test('Word: notes stand behind the paragraph or in the cell that refers to them', async () => {
+    const run = (text: string) => `<w:r><w:t>${text}</w:t></w:r>`;
+    const note = (kind: string, id: number, text: string) =>
+      `<w:${kind} w:id="${id}"><w:p>${run(text)}</w:p><w:p>${run('More.')}</w:p></w:${kind}>`;
+    const refer = (kind: string, id: number) => `<w:r><w:${kind}Reference w:id="${id}"/></w:r>`;
+    const bytes = await docx(
+      `<w:p>${run('Thirty days')}${refer('footnote', 2)}${run(' of notice')}${refer('endnote', 2)}</w:p><w:p>${run('Next')}${refer('footnote', 7)}</w:p>
+       <w:tbl><w:tr><w:tc><w:p>${run('cell')}${refer('footnote', 3)}</w:p></w:tc></w:tr></w:tbl>`,
+      {
+        footnotes: `<w:footnote w:type="separator" w:id="-1"><w:p><w:r><w:separator/></w:r></w:p></w:footnote>${note('footnote', 2, 'Not in May.')}${note('footnote', 3, 'Of a table.')}`,
+        endnotes: note('endnote', 2, 'By letter.'),
+      },
+    );
+    const [page] = await pagesOf(file(bytes, '.docx'));
+    expect(page!.rows.map(({ text }) => text)).toEqual([
+      'Thirty days of notice',
+      'Not in May. More.',
+      'By letter. More.',
+      'Next',
+      'cell Of a table. More.',
+    ]);
+  });
+
   test('text in several encodings, Markdown, and pages of a long one', async () => {
     const utf16 = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from('Grüße\r\naus Köln', 'utf16le')]);
     for (const bytes of [Buffer.from('Grüße\naus Köln'), utf16, Buffer.from('Grüße\r\naus Köln', 'latin1')]) {

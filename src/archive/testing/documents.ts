@@ -92,15 +92,21 @@ function written(objects: ReadonlyMap<number, string | Buffer>, trailer: string)
   return Buffer.concat(parts);
 }
 
-/** A .docx file of this body (the XML within `w:body`). */
-export async function docx(body: string): Promise<Buffer> {
+/** A .docx file of this body (the XML within `w:body`), and of these notes (the XML within `w:footnotes` or `w:endnotes`). */
+export async function docx(
+  body: string,
+  notes: { readonly footnotes?: string; readonly endnotes?: string } = {},
+): Promise<Buffer> {
   const zip = new ZipFile();
-  zip.addBuffer(
-    Buffer.from(
-      `<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>${body}</w:body></w:document>`,
-    ),
-    'word/document.xml',
-  );
+  const add = (name: string, root: string, content: string): void =>
+    zip.addBuffer(
+      Buffer.from(
+        `<?xml version="1.0" encoding="UTF-8"?><w:${root} xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">${content}</w:${root}>`,
+      ),
+      `word/${name}.xml`,
+    );
+  add('document', 'document', `<w:body>${body}</w:body>`);
+  for (const [name, content] of Object.entries(notes)) add(name, name, content);
   zip.end();
   const parts: Buffer[] = [];
   for await (const part of zip.outputStream) parts.push(part as Buffer);
