@@ -167,6 +167,16 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await expectReading(tab, 16, trace.tokens.length - 1);
     }));
 
+  test('the lines of a plot are named in their colours', () =>
+    opened({}, async (tab) => {
+      const colours = await tab
+        .locator('.plot .legend li')
+        .evaluateAll((items) => items.map((item) => getComputedStyle(item, '::before').backgroundColor));
+      expect(colours).toHaveLength(2);
+      expect(new Set(colours).size).toBe(2);
+      expect(colours).not.toContain('rgba(0, 0, 0, 0)');
+    }));
+
   test('generated tokens can be selected', () =>
     opened({}, async (tab) => {
       const words = tab.getByRole('group', { name: 'Tokens whose sources are known' }).getByRole('button');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { formatBytes } from '../src/cli/format.js';
 import type { TraceJson } from '../src/inspect/index.js';
 import { letters } from '../src/train/testing/base.js';
 import {
@@ -216,6 +217,20 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     );
     expect(reused).toBe(first!.tokens);
     expect(reused! + read! + written!).toBe(second.tokens);
+  });
+
+  test('the first screen offers something to say; the memory is drawn beside that of a transformer', async () => {
+    const page = await open();
+    await page.getByRole('button', { name: 'The state of our Union is' }).click();
+    await page.locator('.said', { hasText: 'The state of our Union is' }).waitFor();
+    await finished(page);
+    await say(page, 'And the Treasury');
+    const tokens = Number((await figure(page, 'tokens'))!.replace(',', ''));
+    // Keys and values of 10 layers of width 256, in float32.
+    const size = formatBytes(tokens * 10 * 2 * 256 * 4);
+    expect(await page.locator('#memory figcaption').textContent()).toMatch(
+      new RegExp(`after ${tokens}\\. Dashed: .* would hold ${size}\\.$`),
+    );
   });
 
   test('the same message after a return to a snapshot gives the same answer, in a new branch', async () => {
@@ -673,6 +688,37 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     go();
     await finished(page);
     await page.getByText('The model ended the text at once.').waitFor();
+  });
+
+  test('an answer in Markdown is drawn, and copied as it was written', async () => {
+    const page = await open('', others.url);
+    const text = [
+      '## Steps\n\n1. **Sort** it:\n```ts\na.sort();\n```\n2. See [docs](https://a.b/c) <b>x</b>\n',
+      '| a | b |\n|---|---|\n| 1 | 2 |',
+    ].join('\n');
+    await page.route('**/v1/chat/completions', async (route) => {
+      const part = (delta: object) => `data: ${JSON.stringify({ choices: [{ index: 0, delta }] })}\n\n`;
+      const body = `${part({ content: text })}data: [DONE]\n\n`;
+      await route.fulfill({ contentType: 'text/event-stream', body });
+    });
+    await say(page, 'How?');
+    const answer = page.locator('.answer');
+    await answer.getByRole('heading', { name: 'Steps' }).waitFor();
+    expect(await answer.locator('pre').textContent()).toBe('a.sort();');
+    expect(await answer.locator('ol > li').count()).toBe(2);
+    expect(await answer.locator('td').allTextContents()).toEqual(['1', '2']);
+    expect(await answer.getByRole('link').getAttribute('href')).toBe('https://a.b/c');
+    // Nothing of it becomes HTML.
+    expect(await answer.locator('b').count()).toBe(0);
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    for (const [name, expected] of [
+      ['Copy the code', 'a.sort();'],
+      ['Copy the answer', text],
+    ] as const) {
+      await page.getByRole('button', { name }).click();
+      expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(expected);
+    }
+    expect(await seriousViolations(page)).toEqual([]);
   });
 
   test('a server with keys gets the key that the user enters', async () => {

@@ -2,6 +2,7 @@ import '@fontsource-variable/inter/wght.css';
 import '@fontsource-variable/newsreader/wght.css';
 import '../../studio/src/style/base.css';
 import '../../studio/src/style/shell.css';
+import '../../studio/src/style/plot.css';
 import '../../studio/src/style/chat.css';
 import '../../studio/src/style/inside.css';
 import './demo.css';

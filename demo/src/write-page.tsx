@@ -1,6 +1,7 @@
 /** A sheet of paper on which a person and the model write by turns, and what the model remembers of it. */
 import { formatBytes } from '../../src/cli/format.js';
 import { KeptModels } from '../../studio/src/hosts/kept-models.js';
+import { Growth, transformerBytes } from '../../studio/src/parts/growth.js';
 import { report, reporting } from '../../studio/src/parts/status.js';
 import { open, opened, openShipped } from './tab.js';
 import {
@@ -23,7 +24,6 @@ import {
   textOf,
   tokens,
   tokensPerSecond,
-  transformerBytes,
   write,
 } from './write.js';
 
@@ -117,6 +117,8 @@ function Sheet() {
 
 function Memory() {
   const speed = tokensPerSecond.value;
+  const { config, pattern = '' } = opened.value?.model.info ?? {};
+  const perToken = transformerBytes(pattern, Number(config?.hidden_size ?? 0));
   return (
     <section class="card" aria-labelledby="memory">
       <h2 id="memory">What it remembers</h2>
@@ -138,32 +140,12 @@ function Memory() {
           <dd>{firstToken.value === undefined ? '–' : `${firstToken.value.toFixed(0)} ms`}</dd>
         </div>
       </dl>
-      <Growth />
+      <Growth sizes={growth.value} perToken={perToken} />
       <p class="faint">
         A hybrid keeps a state of fixed size and a few tokens that it has chosen: its line stays flat, however
         long the text gets. Dashed: a transformer of as many layers, which keeps every token.
       </p>
     </section>
-  );
-}
-
-const WIDTH = 300;
-const HEIGHT = 64;
-
-/** Memory over tokens. */
-function Growth() {
-  const points = growth.value;
-  const last = Math.max(1, points.at(-1)?.tokens ?? 1);
-  const all = last * transformerBytes.value;
-  const most = Math.max(1, all, ...points.map((point) => point.bytes));
-  const at = (x: number, y: number): string => `${(x / last) * WIDTH},${HEIGHT - (y / most) * (HEIGHT - 6)}`;
-  const line = points.map((point) => at(point.tokens, point.bytes)).join(' ');
-  return (
-    <svg class="growth" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label="Memory over tokens">
-      <line x1="0" y1={HEIGHT - 0.5} x2={WIDTH} y2={HEIGHT - 0.5} />
-      {points.length > 1 && <polyline class="other" points={`${at(0, 0)} ${at(last, all)}`} />}
-      {points.length > 1 && <polyline points={line} />}
-    </svg>
   );
 }
 

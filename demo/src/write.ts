@@ -4,7 +4,6 @@
  */
 import { computed, effect, signal } from '@preact/signals';
 import type { KeptState, TabModel, TabSession, TabSnapshot } from '../../src/browser/index.js';
-import { countLayers } from '../../src/models/pattern.js';
 import { report } from '../../studio/src/parts/status.js';
 import { opened } from './tab.js';
 
@@ -43,15 +42,6 @@ export const growth = signal<readonly { readonly tokens: number; readonly bytes:
 export const canWrite = computed(
   () => opened.value !== undefined && !running.value && (draft.value !== '' || passages.value.length > 0),
 );
-
-/** What a transformer with attention in place of every mixer would keep of a token, in float32: as many keys and values as the hidden size. */
-export const transformerBytes = computed(() => {
-  const { config, pattern = '' } = opened.value?.model.info ?? {};
-  const mixers = countLayers(pattern)
-    .filter(({ letters }) => !/^[-E]$/.test(letters))
-    .reduce((sum, { count }) => sum + count, 0);
-  return mixers * 2 * Number(config?.hidden_size ?? 0) * 4;
-});
 
 let session: TabSession | undefined;
 

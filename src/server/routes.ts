@@ -174,7 +174,8 @@ function modelCard({
   fingerprint: _,
   form: __,
   archiveKey: ___,
+  hiddenSize,
   ...heddle
 }: ServedModelInfo): ModelCard {
-  return { id, object: 'model', created, owned_by: 'heddle', heddle };
+  return { id, object: 'model', created, owned_by: 'heddle', heddle: { ...heddle, hidden_size: hiddenSize } };
 }

@@ -29,6 +29,7 @@ export interface ModelInfo {
   readonly heddle: {
     readonly pattern: string;
     readonly parameters: number;
+    readonly hidden_size: number;
     /** The most tokens of a conversation. */
     readonly context: number;
     /** Whether it has a chat template; without one, it continues the text. */

@@ -4,6 +4,7 @@
  */
 import './style/base.css';
 import './style/shell.css';
+import './style/plot.css';
 import './style/inside.css';
 import { render } from 'preact';
 import type { TraceJson } from '../../src/inspect/trace.js';

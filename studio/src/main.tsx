@@ -2,6 +2,7 @@ import '@fontsource-variable/inter/wght.css';
 import '@fontsource-variable/newsreader/wght.css';
 import './style/base.css';
 import './style/shell.css';
+import './style/plot.css';
 import './style/chat.css';
 import './style/library.css';
 import './style/runs.css';

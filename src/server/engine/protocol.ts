@@ -22,6 +22,7 @@ export interface ServedModelInfo {
   readonly archiveKey: string;
   readonly pattern: string;
   readonly parameters: number;
+  readonly hiddenSize: number;
   readonly vocabulary: number;
   /** The context length: the limit of a prompt and its answer together, in tokens. */
   readonly context: number;

@@ -92,6 +92,7 @@ export class ServedModel {
       archiveKey: modelKey(language),
       pattern: model.pattern,
       parameters: language.parameters,
+      hiddenSize: model.hiddenSize,
       vocabulary: model.vocabSize,
       context: options.context ?? servedContext(model),
       positions: contextLength(model),

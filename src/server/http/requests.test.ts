@@ -15,6 +15,7 @@ const info: ServedModelInfo = {
   archiveKey: 'key',
   pattern: 'M',
   parameters: 1,
+  hiddenSize: 1,
   vocabulary: 1,
   context: 4096,
   chat: true,

@@ -334,6 +334,7 @@ export const ModelCard = z.object({
   heddle: z.object({
     pattern: z.string(),
     parameters: z.int(),
+    hidden_size: z.int().describe('Numbers of a token between two layers.'),
     vocabulary: z.int(),
     context: z.int(),
     positions: z

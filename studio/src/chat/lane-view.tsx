@@ -2,6 +2,8 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { formatCount } from '../../../src/cli/format.js';
 import { Layers } from '../parts/layers.js';
+import { reporting } from '../parts/status.js';
+import { busy, say } from './answering.js';
 import { pathTo } from './conversation.js';
 import { type Lane, laneName, modelOf, treeOf } from './lanes.js';
 import { TurnView } from './turn-view.js';
@@ -77,6 +79,12 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
   );
 }
 
+/** Something to begin with, for a model that answers and for one that continues a text. */
+const OPENINGS = {
+  answers: ['What is a heddle on a loom?', 'Tell me a story in three sentences.'],
+  continues: ['The state of our Union is', 'Fellow citizens, the report of the Navy'],
+};
+
 function Welcome({ lane }: { lane: Lane }) {
   const about = modelOf(lane);
   return (
@@ -85,14 +93,49 @@ function Welcome({ lane }: { lane: Lane }) {
         <strong>{lane.model}</strong> has read nothing yet.
       </p>
       {about && (
-        <p>
-          {formatCount(about.parameters)} parameters; layers: <Layers pattern={about.pattern} />.{' '}
-          {about.chat ? 'It answers what you say.' : 'It has no chat template: it continues what you write.'}
-        </p>
+        <>
+          <p>
+            {formatCount(about.parameters)} parameters; layers: <Layers pattern={about.pattern} />.{' '}
+            {about.chat
+              ? 'It answers what you say.'
+              : 'It was not made for chat: it continues what you write.'}
+          </p>
+          <p class="openings">
+            {OPENINGS[about.chat ? 'answers' : 'continues'].map((opening) => (
+              <button
+                key={opening}
+                type="button"
+                disabled={busy.value}
+                onClick={reporting(() => say(opening))}
+              >
+                {opening}
+              </button>
+            ))}
+          </p>
+        </>
       )}
-      <p class="faint">
-        Every turn leaves a snapshot of its memory. Go back to any of them, and say something else from there.
-      </p>
+      <dl>
+        <div>
+          <dt>Hold its memory</dt>
+          <dd>
+            All that it has read is one state, whose size is shown under Memory. Save it under a name, and go
+            on from it tomorrow.
+          </dd>
+        </div>
+        <div>
+          <dt>Go back, and fork</dt>
+          <dd>
+            Every turn leaves a snapshot. Return to any of them and say something else; nothing is read again.
+          </dd>
+        </div>
+        <div>
+          <dt>Look inside</dt>
+          <dd>
+            See what each layer reads, keeps and forgets, for an answer or <a href="#/inside">for any text</a>
+            .
+          </dd>
+        </div>
+      </dl>
     </div>
   );
 }

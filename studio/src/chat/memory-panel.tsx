@@ -2,12 +2,13 @@
 import { formatBytes } from '../../../src/cli/format.js';
 import type { StoredState } from '../api.js';
 import { confirmed } from '../parts/confirmation.js';
+import { Growth, transformerBytes } from '../parts/growth.js';
 import { reporting } from '../parts/status.js';
 import { isWriting } from './answering.js';
 import { beginWith, discard, fork, name } from './chat.js';
 import { bytesAfter, pathTo, type Turn } from './conversation.js';
 import { Elapsed } from './elapsed.js';
-import { keptStates, type Lane, laneName, lanes, models, rewind, treeOf } from './lanes.js';
+import { keptStates, type Lane, laneName, lanes, modelOf, models, rewind, treeOf } from './lanes.js';
 import { SnapshotTree } from './snapshot-tree.js';
 
 export function MemoryPanel({ lane }: { lane: Lane }) {
@@ -15,7 +16,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
   const head = tree.find(({ id }) => id === lane.head);
   return (
     <>
-      <Held path={pathTo(tree, lane.head)} of={lanes.value.length > 1 ? laneName(lane) : undefined} />
+      <Held path={pathTo(tree, lane.head)} lane={lane} />
       <section aria-labelledby="snapshots">
         <h2 id="snapshots">Snapshots</h2>
         {tree.length === 0 ? (
@@ -31,7 +32,8 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
 }
 
 /** The size of the state, and the cached part of the last prompt. */
-function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
+function Held({ path, lane }: { path: readonly Turn[]; lane: Lane }) {
+  const of = lanes.value.length > 1 ? laneName(lane) : undefined;
   const now = path.at(-1);
   const last = path.findLast(({ state, outcome }) => state ?? outcome);
   const { reusedTokens = 0, readTokens = 0, writtenTokens = 0 } = last?.outcome ?? {};
@@ -82,37 +84,27 @@ function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
           </ul>
         </>
       )}
-      <Growth path={path} />
+      <GrowthOver path={path} lane={lane} />
     </section>
   );
 }
 
-/** The size of the state after each turn, in bytes; constant for a state-space model. */
-function Growth({ path }: { path: readonly Turn[] }) {
-  const states = path.flatMap((turn) =>
+/** The size of the state after each turn. */
+function GrowthOver({ path, lane }: { path: readonly Turn[]; lane: Lane }) {
+  const sizes = path.flatMap((turn) =>
     turn.state ? [{ tokens: turn.state.tokens, bytes: bytesAfter(turn) }] : [],
   );
-  if (states.length < 2) return null;
-  const [width, height] = [300, 44];
-  const lastTokens = states.at(-1)!.tokens;
-  const most = Math.max(...states.map(({ bytes }) => bytes));
-  const points = states.map(
-    ({ tokens, bytes }) =>
-      [(tokens / lastTokens) * (width - 8) + 4, height - 6 - (bytes / most) * 32] as const,
-  );
-  const first = states[0]!;
+  const about = modelOf(lane);
+  const [first, last] = [sizes[0], sizes.at(-1)];
+  if (!first || !last || first === last || !about) return null;
+  const perToken = transformerBytes(about.pattern, about.hidden_size);
   return (
-    <figure class="growth">
-      <svg viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
-        <line x1="0" x2={width} y1={height - 5} y2={height - 5} />
-        <polyline points={points.map((point) => point.join()).join(' ')} />
-        {points.map(([x, y]) => (
-          <circle key={x} cx={x} cy={y} r="3" />
-        ))}
-      </svg>
+    <figure>
+      <Growth sizes={sizes} perToken={perToken} />
       <figcaption>
-        {formatBytes(first.bytes)} after {first.tokens.toLocaleString('en')} tokens,{' '}
-        {formatBytes(states.at(-1)!.bytes)} after {lastTokens.toLocaleString('en')}
+        {formatBytes(first.bytes)} after {first.tokens.toLocaleString('en')} tokens, {formatBytes(last.bytes)}{' '}
+        after {last.tokens.toLocaleString('en')}. Dashed: a transformer of as many layers and the same width
+        would hold {formatBytes(perToken * last.tokens)}.
       </figcaption>
     </figure>
   );

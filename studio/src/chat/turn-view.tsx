@@ -1,12 +1,14 @@
 /** A turn of a conversation: message, answer, statistics and actions. */
 import { formatBytes, formatRate } from '../../../src/cli/format.js';
 import { lookInside } from '../inside/inside.js';
+import { Copy } from '../parts/copy.js';
 import { reporting } from '../parts/status.js';
 import { goOn, isWriting, regenerate } from './answering.js';
 import { fork } from './chat.js';
 import { messagesOf, type Turn } from './conversation.js';
 import { Elapsed } from './elapsed.js';
 import { type Lane, modelOf, treeOf } from './lanes.js';
+import { MarkdownView } from './markdown-view.js';
 
 interface TurnViewProps {
   turn: Turn;
@@ -49,12 +51,7 @@ export function TurnView({ turn, lane, isLast }: TurnViewProps) {
           Reading {(turn.sent ?? 0).toLocaleString('en')} characters… <Elapsed since={turn.began} />
         </p>
       ) : (
-        (answer !== '' || isWriting) && (
-          <p class="answer">
-            {answer}
-            {isWriting && <span class="caret" aria-hidden="true" />}
-          </p>
-        )
+        (answer !== '' || isWriting) && <Answer text={answer} isWriting={isWriting} lane={lane} />
       )}
       <Ending turn={turn} lane={lane} />
       <div class="after">
@@ -62,6 +59,25 @@ export function TurnView({ turn, lane, isLast }: TurnViewProps) {
         <Choices turn={turn} lane={lane} isLast={isLast} />
       </div>
     </div>
+  );
+}
+
+/** Models with a chat template write Markdown; others continue a text, which is shown as it is. */
+function Answer({ text, isWriting, lane }: { text: string; isWriting: boolean; lane: Lane }) {
+  const caret = isWriting && <span class="caret" aria-hidden="true" />;
+  if (modelOf(lane)?.chat) {
+    return (
+      <>
+        <MarkdownView text={text} />
+        {caret}
+      </>
+    );
+  }
+  return (
+    <p class="answer">
+      {text}
+      {caret}
+    </p>
   );
 }
 
@@ -125,6 +141,7 @@ function Choices({ turn, lane, isLast }: TurnViewProps) {
           Fork
         </button>
       )}
+      {answer !== '' && <Copy text={answer} what="the answer" />}
       {answer !== '' && (
         <button
           type="button"

@@ -41,14 +41,15 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
   try {
     const model = await (await library()).loadModel(source, { onProgress: tell });
     try {
-      const { pattern, parameters, maxPositionEmbeddings: context = 0 } = model.info;
+      const { pattern, parameters, config, maxPositionEmbeddings: context = 0 } = model.info;
+      const hidden_size = Number(config?.hidden_size ?? 0);
       const chat = await model.chat();
       await chat?.dispose();
       await unload(name);
       for (const state of await model.keptStates()) hold(name, state);
       running.set(name, {
         model,
-        info: { id: name, heddle: { pattern, parameters, context, chat: chat !== undefined } },
+        info: { id: name, heddle: { pattern, parameters, hidden_size, context, chat: chat !== undefined } },
         ready: new Set(),
       });
       return model;

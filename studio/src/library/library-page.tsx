@@ -45,9 +45,9 @@ export function LibraryPage() {
 function NoLibrary() {
   return (
     <div class="page">
-      <p>No library is served here. This serves one, which documents are added to on this page:</p>
+      <p>This server has no library. Start one in a terminal, then add your documents on this page:</p>
       <pre>heddle archive serve</pre>
-      <p>Whole folders are added in a terminal:</p>
+      <p>To add a whole folder:</p>
       <pre>heddle archive add my-documents</pre>
     </div>
   );

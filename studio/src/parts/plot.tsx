@@ -27,7 +27,9 @@ interface PlotProps {
   readonly legend?: boolean;
 }
 
-const HEIGHT = 210;
+const HEIGHT = 228;
+/** Distances of the ticks of whole numbers. */
+const WHOLE = Array.from({ length: 10 }, (_, i) => [1, 2, 5].map((first) => first * 10 ** i)).flat();
 
 export function Plot({
   title,
@@ -63,7 +65,16 @@ export function Plot({
         cursor: { y: false, ...(group !== undefined && { sync: { key: group } }), points: { size: 7 } },
         scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
         axes: [
-          { ...axis, size: 30, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString('en')) },
+          {
+            ...axis,
+            size: 30,
+            label: xName,
+            labelSize: 18,
+            labelFont: axis.font,
+            // Steps and tokens are whole.
+            incrs: WHOLE,
+            values: (_, ticks) => ticks.map((tick) => tick.toLocaleString('en')),
+          },
           {
             ...axis,
             size: 46,
