@@ -101,6 +101,11 @@ export function apiErrorOf(error: unknown): ApiError {
   return new ApiError(500, 'internal_error', 'the server failed: its log says why');
 }
 
+/** The error for a parameter whose value cannot be used. */
+export function invalidValue(param: string, message: string): ApiError {
+  return new ApiError(400, 'invalid_value', message, { param });
+}
+
 /** The error for a request that does not match its schema: its first issue. */
 export function invalid({ issues }: z.ZodError): ApiError {
   const { code, path, message } = nearest(issues[0]!);

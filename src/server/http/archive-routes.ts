@@ -5,20 +5,17 @@ import {
   addDocument,
   ask,
   type DocumentEntry,
-  entryOf,
-  isUnchanged,
-  PageReader,
   removeDocuments,
   search,
   UnreadableError,
 } from '../../archive/index.js';
-import { ArchiveError } from '../../errors.js';
-import { ApiError } from './api-error.js';
+import { ApiError, invalidValue } from './api-error.js';
 import { AskRequest } from './archive-schemas.js';
 import { bodyOf } from './body.js';
 import { type App, bodyLimited, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
+import { PageDrawing } from './page-drawing.js';
 import { ServedArchiveModel } from './served-archive-model.js';
-import { eventStream } from './sse.js';
+import { streamed } from './sse.js';
 
 const MANY = 200;
 /** Bytes of a document that is uploaded; larger ones are added in a terminal. */
@@ -34,7 +31,7 @@ export function takesDocuments({ method, path }: { method: string; path: string 
 
 /** Without an archive these are answered with 404, and with how one is served. */
 export function addArchiveRoutes(app: App, deps: Deps): void {
-  const drawing = new Drawing();
+  const drawing = new PageDrawing();
 
   app.get('/v1/archive', async (context) => {
     const archive = archiveOf(deps);
@@ -64,9 +61,7 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
     }
     const name = context.req.query('name')?.trim() ?? '';
     if (name === '') {
-      throw new ApiError(400, 'invalid_value', "'name' is the name of the file, such as contract.pdf", {
-        param: 'name',
-      });
+      throw invalidValue('name', "'name' is the name of the file, such as contract.pdf");
     }
     const size = Number(context.req.header('content-length') ?? 0);
     const { document, isNew } = await addDocument(archive, name, bytesOf(context), size).catch(
@@ -92,11 +87,9 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
     const document = WHOLE_ID.test(id) ? await archive.document(id) : undefined;
     // Part of a name may mean another document tomorrow.
     if (document?.content !== id) {
-      throw new ApiError(
-        400,
-        'invalid_value',
+      throw invalidValue(
+        'id',
         "documents are deleted by their whole id, the 64 digits that GET /v1/archive/documents lists as 'content'",
-        { param: 'id' },
       );
     }
     const [files] = await removeDocuments(archive, [document]);
@@ -116,9 +109,7 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
     const document = await documentOf(context, deps);
     const scale = Number(context.req.query('scale') ?? 1.5);
     if (!(scale >= 0.1 && scale <= 5)) {
-      throw new ApiError(400, 'invalid_value', "'scale' is the number of pixels a point, from 0.1 to 5", {
-        param: 'scale',
-      });
+      throw invalidValue('scale', "'scale' is the number of pixels a point, from 0.1 to 5");
     }
     const png = await drawing.draw(archiveOf(deps), document, pageOf(context), scale);
     return context.body(png as Uint8Array<ArrayBuffer>, 200, {
@@ -131,9 +122,7 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
     const archive = archiveOf(deps);
     const words = context.req.query('q')?.trim() ?? '';
     if (words === '') {
-      throw new ApiError(400, 'invalid_value', "'q' has the words to look for, such as q=notice+period", {
-        param: 'q',
-      });
+      throw invalidValue('q', "'q' has the words to look for, such as q=notice+period");
     }
     const documents = await Promise.all(
       (context.req.queries('in') ?? []).map((name) => archive.document(name)),
@@ -166,9 +155,7 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
       ...(maxTokens && { maxTokens }),
       signal,
     });
-    const { body, done } = eventStream(events, signal, ASK_EVENTS);
-    context.set('streamed', done);
-    return context.body(body, 200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+    return streamed(context, events, signal, ASK_EVENTS);
   });
 }
 
@@ -195,58 +182,12 @@ function documentOf(context: RequestContext, deps: Deps): Promise<DocumentEntry>
 function pageOf(context: RequestContext): number {
   const page = Number(context.req.param('page'));
   if (Number.isInteger(page) && page >= 1 && page < 2 ** 31) return page;
-  throw new ApiError(400, 'invalid_value', 'pages are counted from 1', { param: 'page' });
+  throw invalidValue('page', 'pages are counted from 1');
 }
 
 function whole(context: RequestContext, name: string, usual: number, least: number, most: number): number {
   const given = context.req.query(name);
   const value = given === undefined ? usual : Number(given);
   if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new ApiError(400, 'invalid_value', `'${name}' is a whole number from ${least} to ${most}`, {
-    param: name,
-  });
-}
-
-/** Renders pages, one at a time, in a child process that ends when it is idle. */
-class Drawing {
-  private readonly reader = new PageReader({ background: true });
-  private last: Promise<unknown> = Promise.resolve();
-  private timer: NodeJS.Timeout | undefined;
-
-  draw(archive: Archive, document: DocumentEntry, page: number, scale: number): Promise<Uint8Array> {
-    const done = this.last.then(() => this.run(archive, document, page, scale));
-    this.last = done.catch(() => {});
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.last = this.last.then(() => this.reader.close());
-    }, 60_000).unref();
-    return done;
-  }
-
-  private async run(
-    archive: Archive,
-    { content, format }: DocumentEntry,
-    page: number,
-    scale: number,
-  ): Promise<Uint8Array> {
-    if (format !== 'pdf') {
-      throw new ApiError(404, 'not_drawn', 'this document has no pages that are drawn: its text is there', {
-        param: 'id',
-      });
-    }
-    for (const file of await archive.filesOf(content)) {
-      const now = await entryOf(file.path).catch(() => undefined);
-      if (!now || !isUnchanged(file, now)) continue;
-      return this.reader.draw(file.path, format, content, page, scale).catch((error: Error) => {
-        if (error instanceof ArchiveError) throw error;
-        throw new ApiError(404, 'not_drawn', `the page cannot be drawn: ${error.message}`, { param: 'page' });
-      });
-    }
-    throw new ApiError(
-      404,
-      'file_gone',
-      'the file has changed or is gone since it was read: add its folder again',
-      { param: 'id' },
-    );
-  }
+  throw invalidValue(name, `'${name}' is a whole number from ${least} to ${most}`);
 }

@@ -12,7 +12,7 @@ import type { KeyAccounts } from '../limits.js';
 import type { Log } from '../log.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelPlace } from '../model-files.js';
-import { ApiError, apiErrorOf } from './api-error.js';
+import { ApiError, apiErrorOf, invalidValue } from './api-error.js';
 import type { Health } from './schemas.js';
 
 /** The dependencies of the routes. */
@@ -247,11 +247,9 @@ export function modelNamed({ models }: Deps, id: string | undefined): ServedMode
   const info = models.get(id || (models.size === 1 ? [...models.keys()][0]! : ''));
   if (info) return info;
   if (!id) {
-    throw new ApiError(
-      400,
-      'invalid_value',
+    throw invalidValue(
+      'model',
       `there are several models, ${[...models.keys()].join(', ')}: say which 'model'`,
-      { param: 'model' },
     );
   }
   throw new ApiError(

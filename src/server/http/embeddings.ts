@@ -1,6 +1,6 @@
 /** `/v1/embeddings`. */
 import { z } from 'zod';
-import { ApiError } from './api-error.js';
+import { invalidValue } from './api-error.js';
 import { bodyOf } from './body.js';
 import { type App, type Deps, modelNamed, signalOf } from './context.js';
 import { optional } from './messages.js';
@@ -59,11 +59,9 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
     );
     const size = vectors[0]!.length;
     if (dimensions !== undefined && dimensions !== size) {
-      throw new ApiError(
-        400,
-        'invalid_value',
+      throw invalidValue(
+        'dimensions',
         `'dimensions' is ${dimensions}, and the vectors of ${id} have ${size}: it was not trained so that fewer would do, leave it out`,
-        { param: 'dimensions' },
       );
     }
     context.get('facts').prompt_tokens = tokens;

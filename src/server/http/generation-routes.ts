@@ -17,7 +17,7 @@ import { type App, type Deps, modelNamed, type RequestContext, signalOf } from '
 import { exactBodyOf } from './exact-body.js';
 import { chatRequest, completionRequests } from './requests.js';
 import { type ChatChunk, ChatRequest, CompletionRequest, type TextCompletion } from './schemas.js';
-import { CHUNKS, type EventForm, eventStream } from './sse.js';
+import { CHUNKS, streamed } from './sse.js';
 
 /** Adds `POST /v1/chat/completions` and `POST /v1/completions`. */
 export function addGenerationRoutes(app: App, deps: Deps): void {
@@ -65,22 +65,6 @@ export async function beginChat(
 ): Promise<{ chunks: AsyncGenerator<ChatChunk>; signal: AbortSignal }> {
   const { events, signal } = await begin(context, deps, { requests: [request], tally, stream });
   return { chunks: chatChunks(events, heading, { ...request.calls, form: info.form }, tally), signal };
-}
-
-/** Streams values as server-sent events. */
-export function streamed<Value>(
-  context: RequestContext,
-  values: AsyncGenerator<Value>,
-  signal: AbortSignal,
-  form: EventForm<Value>,
-): Response {
-  const { body, done } = eventStream(values, signal, form);
-  context.set('streamed', done);
-  context.header('content-type', 'text/event-stream; charset=utf-8');
-  context.header('cache-control', 'no-cache');
-  // nginx must not buffer the stream.
-  context.header('x-accel-buffering', 'no');
-  return context.body(body);
 }
 
 /** Milliseconds for which a streamed response delays its headers, so that an early error can have its own status. */

@@ -1,7 +1,7 @@
 /** Converts requests of clients to requests of the engine. */
 import type { ChatMessage, ExactJson } from '../../text/index.js';
 import type { Calls, Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
-import { ApiError } from './api-error.js';
+import { ApiError, invalidValue } from './api-error.js';
 import { exactTools, exactVariables } from './exact-body.js';
 import type { Message, ToolCall } from './messages.js';
 import type { ChatRequest, CompletionRequest } from './schemas.js';
@@ -23,12 +23,12 @@ function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, ow
   const beyond = bias.find(([id]) => id >= info.vocabulary)?.[0];
   if (beyond !== undefined) {
     const message = `the token ${beyond} is not one of the ${info.vocabulary} of ${info.id}: ids of tokens are those of the model's own tokenizer`;
-    throw new ApiError(400, 'invalid_value', message, { param: `logit_bias.${beyond}` });
+    throw invalidValue(`logit_bias.${beyond}`, message);
   }
   const topP = body.top_p === undefined ? undefined : Math.max(NARROWEST, body.top_p);
   const n = body.n ?? 1;
   if (body.save_state && n > 1) {
-    throw new ApiError(400, 'invalid_value', "'save_state' is for one answer: leave out 'n'", { param: 'n' });
+    throw invalidValue('n', "'save_state' is for one answer: leave out 'n'");
   }
   return {
     owner,
@@ -65,9 +65,7 @@ export function chatRequest(
 ): GenerateRequest {
   const { logprobs } = body;
   if (body.top_logprobs && !logprobs) {
-    throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs': true", {
-      param: 'top_logprobs',
-    });
+    throw invalidValue('top_logprobs', "'top_logprobs' needs 'logprobs': true");
   }
   const tools = toolsOf(body, info);
   const format = formatOf(body);
@@ -101,15 +99,13 @@ export function completionRequests(
 ): GenerateRequest[] {
   const prompts = promptsOf(body.prompt);
   if (body.save_state && prompts.length > 1) {
-    throw new ApiError(400, 'invalid_value', "'save_state' is for one prompt", { param: 'prompt' });
+    throw invalidValue('prompt', "'save_state' is for one prompt");
   }
   const { best_of: best = 1 } = body;
   if (best > (body.n ?? 1)) {
-    throw new ApiError(
-      400,
-      'invalid_value',
+    throw invalidValue(
+      'best_of',
       `'best_of' asks for ${best} answers to choose from, and all that are written are given here: ask for as many with 'n'`,
-      { param: 'best_of' },
     );
   }
   const shared = {
@@ -251,7 +247,7 @@ function templateVariables(
 function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelInfo): ChatRequest['tools'] {
   if (!tools || tools.length === 0) {
     if (choice?.mode === 'required') {
-      throw new ApiError(400, 'invalid_value', "'tool_choice' needs 'tools'", { param: 'tool_choice' });
+      throw invalidValue('tool_choice', "'tool_choice' needs 'tools'");
     }
     return undefined;
   }
@@ -266,9 +262,7 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
   }
   const unknown = choice?.names?.find((name) => !tools.some((tool) => tool.function.name === name));
   if (unknown !== undefined) {
-    throw new ApiError(400, 'invalid_value', `'tool_choice' names ${unknown}, which is not among 'tools'`, {
-      param: 'tool_choice',
-    });
+    throw invalidValue('tool_choice', `'tool_choice' names ${unknown}, which is not among 'tools'`);
   }
   // With a required tool the prompt lists all tools; with a set of allowed tools it lists only those.
   if (choice?.mode === 'auto' && choice.names) {

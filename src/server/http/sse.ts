@@ -1,5 +1,6 @@
 /** Server-sent events in the format of OpenAI's API. */
 import { type ApiError, apiErrorOf } from './api-error.js';
+import type { RequestContext } from './context.js';
 
 const utf8 = new TextEncoder();
 
@@ -85,4 +86,20 @@ export function eventStream<Value>(
     cancel: end,
   });
   return { body, done };
+}
+
+/** Answers a request with values as server-sent events. */
+export function streamed<Value>(
+  context: RequestContext,
+  values: AsyncGenerator<Value>,
+  signal: AbortSignal,
+  form: EventForm<Value>,
+): Response {
+  const { body, done } = eventStream(values, signal, form);
+  context.set('streamed', done);
+  context.header('content-type', 'text/event-stream; charset=utf-8');
+  context.header('cache-control', 'no-cache');
+  // nginx must not buffer the stream.
+  context.header('x-accel-buffering', 'no');
+  return context.body(body);
 }

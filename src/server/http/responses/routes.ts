@@ -1,14 +1,15 @@
 /** `/v1/responses`: OpenAI's newer API, in which an answer is a list of items. */
 import { randomBytes } from 'node:crypto';
 import { headingOf, Tally } from '../answers.js';
-import { ApiError } from '../api-error.js';
+import { ApiError, invalidValue } from '../api-error.js';
 import { bodyOf } from '../body.js';
 import { type App, type Deps, modelNamed, type RequestContext } from '../context.js';
 import { exactBodyOf } from '../exact-body.js';
-import { beginChat, streamed } from '../generation-routes.js';
+import { beginChat } from '../generation-routes.js';
 import type { Choice } from '../messages.js';
 import { chatRequest } from '../requests.js';
 import type { ChatRequest } from '../schemas.js';
+import { streamed } from '../sse.js';
 import { itemId, ResponseWriter, responseOfItem } from './events.js';
 import { InputItem, type Item, messagesOf } from './items.js';
 import { type KeptResponse, KeptResponses } from './kept.js';
@@ -53,9 +54,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
       ...input.map((item, at) => placed(item, (part) => placeOf(body.input, at, part))),
     ];
     if (items.length === 0) {
-      throw new ApiError(400, 'invalid_value', "there is nothing to answer: give some 'input'", {
-        param: 'input',
-      });
+      throw invalidValue('input', "there is nothing to answer: give some 'input'");
     }
     const request = chatRequest(chatOf(body, asked), info, owner, await exactBodyOf(context, body));
     const tally = new Tally();
