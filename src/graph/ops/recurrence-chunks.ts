@@ -13,9 +13,9 @@
  *
  *     u = (I + A)^-1 (beta v - beta (k exp(c)) S)
  *
- * so that S' is a matrix times S, plus a term. A scan carries S from chunk to chunk. With separate erase keys (f to read the erased value,
- * r to remove it), the erased value is w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and each
- * step adds v under k and subtracts w under r.
+ * so that S' is a matrix times S, plus a term. A scan carries S from chunk to chunk. With a key f of its own to read the erased value, f stands
+ * for beta k, and v for beta v. With another one, r, to remove it, the erased value is w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part
+ * of (f . r) below the diagonal, and each step adds v under k and subtracts w under r.
  *
  * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. With a gate per head, the decay
  * multiplies whole products of rows; with a gate per key, products are computed as in decayed-products.ts.
@@ -53,7 +53,9 @@ export function recurrenceInChunks(
   const members = heads.value / groups;
   const keySize = divideDim(query!.shape[2]!, heads.query)!;
   const isPerKey = gate !== undefined && gate.shape[2] !== heads.value;
-  const most = isPerKey ? (find ? CHUNK.ofErase : CHUNK.perKey) : CHUNK.perHead;
+  /** The key that removes what is erased, where it is not the one that is written to. */
+  const apart = remove === key ? undefined : remove;
+  const most = isPerKey ? (apart ? CHUNK.ofErase : CHUNK.perKey) : CHUNK.perHead;
   const steps =
     typeof sequence === 'number' ? Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : most;
   const chunks = divideDimUp(sequence, steps);
@@ -77,15 +79,16 @@ export function recurrenceInChunks(
   const decay = gates && new Decay(inChunks(gates, heads.value), borders);
 
   const rate = beta && inChunks(beta, heads.value);
-  const [f, r] = [find, remove].map((x) => x && shared(x, heads.key));
+  const [f, r] = [find, apart].map((x) => x && shared(x, heads.key));
   /** The keys with which a step reads the state. */
   const asked = rate ? multiply(k, rate) : f;
   const [seen, found] = productsOf(asked ? [q, asked] : [q], r ? [k, r] : [k], decay) as [Tensor[], Tensor[]];
   const perStep = asked && (decay ? multiply(asked, decay.sinceStart()) : asked);
 
-  const writes: Writes[] = rate
-    ? [{ key: k, ...solveDelta(found[0]!, multiply(v, rate), perStep!) }]
-    : [{ key: k, own: v }];
+  const writes: Writes[] =
+    asked && !r
+      ? [{ key: k, ...solveDelta(found[0]!, rate ? multiply(v, rate) : v, perStep!) }]
+      : [{ key: k, own: v }];
   if (r) writes.push({ key: r, ...solveErase(found[0]!, found[1]!, v, perStep!) });
   const added = writes.map(({ key, own }) => untilEnd(key, own, decay)).reduce((a, b) => add(a, b));
   const states = [rows, members, keySize, added.shape[3]!];
@@ -130,7 +133,7 @@ interface Writes {
 
 type Solved = Required<Omit<Writes, 'key'>>;
 
-/** The writes of the delta rule: u = own - perState S, of beta (k . k), beta v and beta (k exp(c)). */
+/** The writes of the delta rule: u = own - perState S, of beta (k . k) or f . k, beta v or v, and beta (k exp(c)) or f exp(c). */
 function solveDelta(found: Tensor, values: Tensor, perStep: Tensor): Solved {
   const inverse = unitTriangularInverse(found);
   return { own: matmul(inverse, values), perState: matmul(inverse, perStep) };

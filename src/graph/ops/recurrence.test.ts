@@ -257,43 +257,51 @@ describe('several chunks, the last one not whole', () => {
   }
 });
 
-describe('erased under keys of its own, in several chunks', () => {
-  for (const gating of GATINGS) {
-    for (const [engine, open] of [
-      ['onnxruntime', cpu],
-      ['wasm', wasm],
-    ] as const) {
-      test(`decay of ${gating} (${engine})`, async () => {
-        const { heads } = SMALL;
-        const options = { gating, withState: true };
-        const leafOf = (name: string, x: { dims: readonly number[] }): Tensor =>
-          input(
-            name,
-            'float32',
-            name === 'state' ? ['batch', ...x.dims.slice(1)] : ['batch', 'sequence', x.dims[2]!],
+describe('erased by keys of its own, in several chunks', () => {
+  for (const isKey of [false, true])
+    for (const gating of GATINGS) {
+      for (const [engine, open] of [
+        ['onnxruntime', cpu],
+        ['wasm', wasm],
+      ] as const) {
+        const under = isKey ? 'the key that is written to' : 'other keys';
+        test(`decay of ${gating}, under ${under} (${engine})`, async () => {
+          const { heads } = SMALL;
+          const operandsOf = (sequence: number) => {
+            const operands = recurrenceOperands(SMALL, [2, sequence], { gating, withState: true });
+            const { find, remove } = eraseOperands(SMALL, [2, sequence]);
+            return { operands, erase: isKey ? { find } : { find, remove } };
+          };
+          const leafOf = (name: string, x: { dims: readonly number[] }): Tensor =>
+            input(
+              name,
+              'float32',
+              name === 'state' ? ['batch', ...x.dims.slice(1)] : ['batch', 'sequence', x.dims[2]!],
+            );
+          const example = operandsOf(1);
+          const { find, remove, ...leaves } = Object.fromEntries(
+            Object.entries({ ...example.operands, ...example.erase }).map(([name, x]) => [
+              name,
+              leafOf(name, x),
+            ]),
+          ) as Record<string, Tensor>;
+          const given = leaves as unknown as RecurrenceInputs;
+          const { output, state } = linearRecurrence(
+            { ...given, erase: { find: find!, remove: remove ?? given.key } },
+            heads,
           );
-        const example = { ...recurrenceOperands(SMALL, [2, 1], options), ...eraseOperands(SMALL, [2, 1]) };
-        const { find, remove, ...leaves } = Object.fromEntries(
-          Object.entries(example).map(([name, x]) => [name, leafOf(name, x)]),
-        ) as Record<keyof typeof example, Tensor>;
-        const { output, state } = linearRecurrence(
-          { ...(leaves as unknown as RecurrenceInputs), erase: { find, remove } },
-          heads,
-        );
-        const executable = await (await open()).compile(withInputs({ outputs: { output, last: state } }));
-        for (const sequence of [1, 64, 65, 150]) {
-          const operands = recurrenceOperands(SMALL, [2, sequence], options);
-          const erase = eraseOperands(SMALL, [2, sequence]);
-          const feeds = { ...operands, ...erase };
-          const results = await executable.run(feeds);
-          const expected = referenceErase(SMALL, operands, erase.find, erase.remove);
-          expect(relativeError(toArray(results.output!).data, expected.output.data)).toBeLessThan(1e-5);
-          expect(relativeError(toArray(results.last!).data, expected.finalState.data)).toBeLessThan(1e-5);
-        }
-        await executable.dispose();
-      });
+          const executable = await (await open()).compile(withInputs({ outputs: { output, last: state } }));
+          for (const sequence of [1, 64, 65, 150]) {
+            const { operands, erase } = operandsOf(sequence);
+            const results = await executable.run({ ...operands, ...erase });
+            const expected = referenceErase(SMALL, operands, erase.find, erase.remove ?? operands.key);
+            expect(relativeError(toArray(results.output!).data, expected.output.data)).toBeLessThan(1e-5);
+            expect(relativeError(toArray(results.last!).data, expected.finalState.data)).toBeLessThan(1e-5);
+          }
+          await executable.dispose();
+        });
+      }
     }
-  }
 });
 
 test('a sequence whose length the graph knows is cut into chunks no longer than that', async () => {
