@@ -220,7 +220,13 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
   });
 
   test('the first screen offers something to say; the memory is drawn beside that of a transformer', async () => {
-    const page = await open();
+    // As at 200 %, where not all of it fits, it is shown from its start.
+    const page = await open('', served.url, { width: 640, height: 400 });
+    const title = page.getByText('has read nothing yet');
+    await title.waitFor();
+    const turns = (await page.locator('.turns').boundingBox())!;
+    expect((await title.boundingBox())!.y).toBeGreaterThan(turns.y);
+    await page.setViewportSize({ width: 1280, height: 800 });
     await page.getByRole('button', { name: 'The state of our Union is' }).click();
     await page.locator('.said', { hasText: 'The state of our Union is' }).waitFor();
     await finished(page);

@@ -23,9 +23,10 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
   const last = path.at(-1);
   const name = laneName(lane);
   const follow = useRef(true);
+  const isEmpty = path.length === 0;
   const stayAtEnd = (): void => {
     const element = scroller.current!;
-    if (follow.current) element.scrollTop = element.scrollHeight;
+    if (follow.current && !isEmpty) element.scrollTop = element.scrollHeight;
   };
   // After every change of the text, or of the parts below it.
   useLayoutEffect(stayAtEnd);
@@ -33,7 +34,7 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
     const observer = new ResizeObserver(stayAtEnd);
     observer.observe(scroller.current!);
     return () => observer.disconnect();
-  }, []);
+  }, [isEmpty]);
   const whole = useRef<HTMLElement>(null);
   // A new or selected lane may be off the screen.
   useLayoutEffect(() => {
@@ -70,7 +71,7 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
           follow.current = scrollHeight - scrollTop - clientHeight < 60;
         }}
       >
-        {path.length === 0 && <Welcome lane={lane} />}
+        {isEmpty && <Welcome lane={lane} />}
         {path.map((turn) => (
           <TurnView key={turn.id} turn={turn} lane={lane} isLast={turn === last} />
         ))}
