@@ -34,15 +34,10 @@ export type Tree = readonly Turn[];
 
 /** The turns from the start to a turn. */
 export function pathTo(tree: Tree, head: string | undefined): Turn[] {
+  const turns = new Map(tree.map((turn) => [turn.id, turn]));
   const path: Turn[] = [];
-  let at = head;
-  while (at !== undefined) {
-    const turn = tree.find(({ id }) => id === at);
-    if (!turn) break;
-    path.unshift(turn);
-    at = turn.parent;
-  }
-  return path;
+  for (let at = turns.get(head ?? ''); at; at = turns.get(at.parent ?? '')) path.push(at);
+  return path.reverse();
 }
 
 /**
@@ -106,17 +101,22 @@ export interface TreeRow {
 
 /** The rows in drawing order: depth first, branch by branch. */
 export function rowsOf(tree: Tree): TreeRow[] {
-  const childrenOf = (id: string | undefined): Turn[] => tree.filter(({ parent }) => parent === id);
+  const children = new Map<string | undefined, Turn[]>();
+  for (const turn of tree) {
+    const beside = children.get(turn.parent);
+    if (beside) beside.push(turn);
+    else children.set(turn.parent, [turn]);
+  }
   const rows: TreeRow[] = [];
   let columns = 0;
   const visit = (turn: Turn, column: number, from: TreeRow['from']): void => {
     const row = rows.length;
     rows.push({ turn, column, from });
-    for (const [i, child] of childrenOf(turn.id).entries()) {
+    for (const [i, child] of (children.get(turn.id) ?? []).entries()) {
       visit(child, i === 0 ? column : ++columns, { row, column });
     }
   };
-  for (const [i, root] of childrenOf(undefined).entries()) {
+  for (const [i, root] of (children.get(undefined) ?? []).entries()) {
     visit(root, i === 0 ? 0 : ++columns, undefined);
   }
   return rows;

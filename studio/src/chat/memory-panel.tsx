@@ -22,7 +22,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
         {tree.length === 0 ? (
           <p class="faint">The first turn leaves the first one.</p>
         ) : (
-          <SnapshotTree tree={tree} lane={lane} onChoose={(turn) => rewind(lane, turn?.id)} />
+          <SnapshotTree key={lane.id} tree={tree} lane={lane} onChoose={(turn) => rewind(lane, turn?.id)} />
         )}
         {head?.state && <Actions key={head.id} lane={lane} turn={head} />}
       </section>

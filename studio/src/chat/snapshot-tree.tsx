@@ -1,5 +1,5 @@
 /** The tree of a conversation's snapshots: a bead for each, and a new thread for each branch. */
-import { useLayoutEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { formatBytes } from '../../../src/cli/format.js';
 import { bytesAfter, pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
 import type { Lane } from './lanes.js';
@@ -30,8 +30,9 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
     const least = (current + 1) * ROW - clientHeight;
     whole.current!.scrollTop = Math.max(least, Math.min(current * ROW, scrollTop));
   }, [current]);
-  return (
-    <div class="tree" ref={whole}>
+  const shape = rows.map(({ turn, column }) => `${turn.id} ${column} ${turn.state !== undefined}`).join();
+  const drawing = useMemo(
+    () => (
       <svg width={gutter} height={height} viewBox={`0 0 ${gutter} ${height}`} aria-hidden="true">
         {rows.map((row, i) => (
           <path
@@ -51,6 +52,12 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
           />
         ))}
       </svg>
+    ),
+    [shape, lane.head],
+  );
+  return (
+    <div class="tree" ref={whole}>
+      {drawing}
       <ol onKeyDown={moveBetweenButtons}>
         <li>
           <button
@@ -62,21 +69,37 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
           </button>
         </li>
         {rows.map(({ turn }) => (
-          <li key={turn.id}>
-            <button
-              type="button"
-              data-turn={turn.id}
-              aria-current={turn.id === lane.head ? 'step' : undefined}
-              disabled={turn.status === 'writing'}
-              onClick={() => onChoose(turn)}
-            >
-              <span class={`title ${turn.state?.name ? 'named' : ''}`}>{titleOf(turn)}</span>
-              <span class="sub">{held(turn)}</span>
-            </button>
-          </li>
+          <Row key={turn.id} turn={turn} isCurrent={turn.id === lane.head} onChoose={onChoose} />
         ))}
       </ol>
     </div>
+  );
+}
+
+interface RowProps {
+  turn: Turn;
+  isCurrent: boolean;
+  onChoose: SnapshotTreeProps['onChoose'];
+}
+
+/** Drawn again if its turn changes: an answer that arrives changes one of many. */
+function Row({ turn, isCurrent, onChoose }: RowProps) {
+  return useMemo(
+    () => (
+      <li>
+        <button
+          type="button"
+          data-turn={turn.id}
+          aria-current={isCurrent ? 'step' : undefined}
+          disabled={turn.status === 'writing'}
+          onClick={() => onChoose(turn)}
+        >
+          <span class={`title ${turn.state?.name ? 'named' : ''}`}>{titleOf(turn)}</span>
+          <span class="sub">{held(turn)}</span>
+        </button>
+      </li>
+    ),
+    [turn, isCurrent],
   );
 }
 

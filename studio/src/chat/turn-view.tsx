@@ -1,4 +1,5 @@
 /** A turn of a conversation: message, answer, statistics and actions. */
+import { useMemo } from 'preact/hooks';
 import { formatBytes, formatRate } from '../../../src/cli/format.js';
 import { lookInside } from '../inside/inside.js';
 import { Copy } from '../parts/copy.js';
@@ -17,7 +18,13 @@ interface TurnViewProps {
   isLast: boolean;
 }
 
-export function TurnView({ turn, lane, isLast }: TurnViewProps) {
+/** A turn is drawn again if it changes itself: all others stay while an answer arrives. */
+export function TurnView(props: TurnViewProps) {
+  const { turn, lane, isLast } = props;
+  return useMemo(() => <TurnParts {...props} />, [turn, lane, isLast]);
+}
+
+function TurnParts({ turn, lane, isLast }: TurnViewProps) {
   if (turn.kind !== 'turn') {
     const { tokens = 0, name } = turn.state ?? {};
     const what = turn.kind === 'fork' ? 'Forked here' : `Begins with ${name ?? 'a saved memory'}`;
