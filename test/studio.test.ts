@@ -239,6 +239,16 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     );
   });
 
+  test('a conversation with a model that is not served is told of, and stays', async () => {
+    const turn = { id: 't', kind: 'turn', said: 'Hello', answer: 'Yes', status: 'done' };
+    const chat = { trees: { elsewhere: [turn] }, lanes: [{ id: 'l', model: 'elsewhere', head: 't' }] };
+    const page = await open('', served.url, { stored: { 'heddle.chat': JSON.stringify(chat) } });
+    await page.getByText('Your conversation with elsewhere is kept').waitFor();
+    await page.getByText(`${MODEL} has read nothing yet`).waitFor();
+    await page.reload();
+    await page.getByText('Your conversation with elsewhere is kept').waitFor();
+  });
+
   test('the same message after a return to a snapshot gives the same answer, in a new branch', async () => {
     const page = await open();
     await say(page, 'My fellow citizens');

@@ -70,14 +70,14 @@ export const energy: Section = {
     );
     return {
       text: [
-        `Joules for 1,000 tokens behind so many others on ${computedOn(findings[0]!)}, ${(findings[0]!.numbers.parameters! / 1e6).toFixed(0)}M parameters; in brackets the mean power that \`nvidia-smi\` told while it computed, and tokens a second. Read in pieces of ${CHUNK.toLocaleString('en')} tokens, written one sequence at a time.`,
+        `Joules for writing 1,000 tokens after so many others on ${computedOn(findings[0]!)}, ${(findings[0]!.numbers.parameters! / 1e6).toFixed(0)}M parameters; in brackets the mean power that \`nvidia-smi\` told while it computed, and tokens a second. Read in pieces of ${CHUNK.toLocaleString('en')} tokens, written one sequence at a time.`,
         markdownTable([['', ...CONTEXTS.map((n) => n.toLocaleString('en'))], ...rows]),
       ].join('\n\n'),
       plots: [
         {
           name: 'energy',
           title: 'Energy of writing 1,000 tokens',
-          x: { title: 'tokens behind', log: true },
+          x: { title: 'tokens read before', log: true },
           y: { title: 'joules' },
           points: findings
             .filter(({ key }) => /\/write \d+$/.test(key))

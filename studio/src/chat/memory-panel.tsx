@@ -8,7 +8,7 @@ import { isWriting } from './answering.js';
 import { beginWith, discard, fork, name } from './chat.js';
 import { bytesAfter, pathTo, type Turn } from './conversation.js';
 import { Elapsed } from './elapsed.js';
-import { keptStates, type Lane, laneName, lanes, modelOf, models, rewind, treeOf } from './lanes.js';
+import { keptStates, type Lane, laneName, lanes, modelOf, models, rewind, treeOf, trees } from './lanes.js';
 import { SnapshotTree } from './snapshot-tree.js';
 
 export function MemoryPanel({ lane }: { lane: Lane }) {
@@ -27,6 +27,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
         {head?.state && <Actions key={head.id} lane={lane} turn={head} />}
       </section>
       <Kept />
+      <NotServed />
     </>
   );
 }
@@ -149,6 +150,21 @@ function Kept() {
         ))}
       </ul>
     </section>
+  );
+}
+
+/** Conversations with models that are not there now. */
+function NotServed() {
+  const here = new Set(models.value?.map(({ id }) => id));
+  const gone = Object.entries(trees.value).flatMap(([model, tree]) =>
+    tree.length > 0 && !here.has(model) ? [model] : [],
+  );
+  if (!models.value || gone.length === 0) return null;
+  return (
+    <p class="faint">
+      Your conversation with {gone.join(' and ')} is kept: its snapshots are shown again when the model is
+      there.
+    </p>
   );
 }
 
