@@ -314,6 +314,11 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await note.close();
     }, MODEL);
     await page.getByText('Stored models').click();
+    await page.keyboard.press('Escape');
+    expect(
+      await page.locator('.kept-models').evaluate((element) => (element as HTMLDetailsElement).open),
+    ).toBe(false);
+    await page.keyboard.press('Enter');
     const kept = page.getByRole('button', { name: `Delete ${MODEL}` });
     await kept.waitFor();
     expect(await page.locator('.kept-models li').allTextContents()).toEqual([`${MODEL}3 BDelete`]);

@@ -20,6 +20,13 @@ export function KeptModels() {
       onToggle={({ currentTarget }) => {
         if (currentTarget.open) reporting(list)();
       }}
+      onKeyDown={(event) => {
+        if (event.key !== 'Escape') return;
+        // It stops no answer.
+        event.stopPropagation();
+        event.currentTarget.open = false;
+        event.currentTarget.querySelector('summary')!.focus();
+      }}
     >
       <summary>Stored models</summary>
       <div>

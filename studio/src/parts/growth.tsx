@@ -30,7 +30,13 @@ export function Growth({ sizes, perToken }: GrowthProps) {
   const most = Math.max(1, all, ...sizes.map(({ bytes }) => bytes));
   const at = (x: number, y: number): string => `${(x / last) * WIDTH},${HEIGHT - (y / most) * (HEIGHT - 6)}`;
   return (
-    <svg class="growth" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label="Memory over tokens">
+    <svg
+      class="growth"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label="Memory over tokens"
+    >
       <line x1="0" y1={HEIGHT - 0.5} x2={WIDTH} y2={HEIGHT - 0.5} />
       {sizes.length > 1 && (
         <>
