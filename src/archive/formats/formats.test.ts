@@ -267,7 +267,7 @@ describe('what cannot be read says why', () => {
     ['a zip file of something else', Buffer.from('PK\x03\x04 and so on'), '.docx', /docx/],
     ['an old Word document', Buffer.from([0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1]), '.docx', /old form/],
     ['text in UTF-32', Buffer.from([0xff, 0xfe, 0, 0, 0x61, 0, 0, 0]), '.txt', /UTF-32: save it as UTF-8/],
-    ['bytes of a program', Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 0, 1]), '.txt', /no text/],
+    ['bytes of a program', Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 0, 1]), '.txt', /nor text/],
   ])('%s', async (_, bytes, ending, why) => {
     await expect(pagesOf(file(bytes, ending))).rejects.toThrow(why);
   });

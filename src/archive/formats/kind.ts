@@ -48,7 +48,8 @@ export async function kindOf(path: string): Promise<Kind> {
   if (named === 'pdf') throw new UnreadableError('it is no PDF: it does not begin as one');
   if (named === 'docx') throw new UnreadableError('it is no .docx file: it is not even a zip file');
   const wide = head[0] === 0xff && head[1] === 0xfe ? true : head[0] === 0xfe && head[1] === 0xff;
-  if (!wide && head.includes(0)) throw new UnreadableError('it is no text: it has bytes of zero in it');
+  if (!wide && head.includes(0))
+    throw new UnreadableError('it is neither PDF, Word, HTML nor text: it has bytes of zero in it');
   if (named !== undefined) return named;
   return /^\s*(<!doctype html|<html)/i.test(head.toString('latin1')) ? 'html' : 'text';
 }

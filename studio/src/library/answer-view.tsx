@@ -5,7 +5,7 @@ import { answer, look, looking, stopAsking } from './library.js';
 
 export function AnswerView() {
   const now = answer.value;
-  if (!now) return <p class="faint">What is found stands here, and the page that it is on beside it.</p>;
+  if (!now) return <p class="faint">Answers appear here, with the page that they cite beside them.</p>;
   const { question, text, notices, hits, missing, citations, unknown, busy } = now;
   return (
     <article class="findings" aria-busy={busy}>

@@ -73,7 +73,7 @@ function Documents() {
           {unread.toLocaleString('en')} document{unread === 1 ? '' : 's'} could not be read
         </p>
       )}
-      {isEmpty && <p class="sub">There is nothing in it yet.</p>}
+      {isEmpty && <p class="sub">No documents yet.</p>}
       <UploadsView />
       {now.left > 0 && (
         <div class="reading">

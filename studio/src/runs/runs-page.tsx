@@ -41,7 +41,7 @@ export function RunsPage() {
 function NoRuns() {
   return (
     <div class="page">
-      <p>There are no training runs yet. One begins in a terminal, and shows up here within seconds:</p>
+      <p>There are no training runs yet. Start one in a terminal; it appears here within seconds:</p>
       <pre>{beginning.value}</pre>
     </div>
   );
