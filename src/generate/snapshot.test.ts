@@ -19,6 +19,7 @@ import { quantizable, quantizeMatrix } from '../models/quantization.js';
 import { fixtureFolder } from '../models/testing/reference.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
+import { refusal } from '../testing/refusal.js';
 import type { GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
 import type { Session } from './session.js';
@@ -64,14 +65,11 @@ async function contents(snapshot: Snapshot): Promise<unknown> {
   return { tokens, pending, logits, state: await snapshot.state.read() };
 }
 
-async function refusal(attempt: Promise<unknown>): Promise<string> {
-  const error = await attempt.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
+async function refusalText(attempt: Promise<unknown>): Promise<string> {
+  const error = await refusal(attempt);
   expect(error).toBeInstanceOf(SnapshotError);
   expect((error as SnapshotError).code).toBe('snapshot');
-  return (error as SnapshotError).message;
+  return error.message;
 }
 
 describe('a session', () => {
@@ -248,7 +246,7 @@ describe('a file is refused, with its path and the reason,', () => {
     const { model } = tiny;
     const changed = async (of = model, weights = tinyWeights(of)): Promise<string> => {
       const other = await LanguageModel.compile(of, weights, tokenizer, device);
-      const message = await refusal(loadSnapshot(path, other));
+      const message = await refusalText(loadSnapshot(path, other));
       await other.dispose();
       return message;
     };
@@ -260,7 +258,7 @@ describe('a file is refused, with its path and the reason,', () => {
     expect(await changed(withLora(model, { rank: 1, alpha: 1 }))).toContain('another heddle model');
     const { model: llama, weights } = await openModel(fixtureFolder('hf', 'llama'));
     const foreign = await LanguageModel.compile(llama, weights, tokenizer, device);
-    expect(await refusal(loadSnapshot(path, foreign))).toContain(
+    expect(await refusalText(loadSnapshot(path, foreign))).toContain(
       `${path} is the state of a heddle model, and this one is a llama`,
     );
     await foreign.dispose();
@@ -280,11 +278,11 @@ describe('a file is refused, with its path and the reason,', () => {
       ]),
     );
     const small = await LanguageModel.compile(model, quantized, tokenizer, device);
-    expect(await refusal(loadSnapshot(path, small))).toContain(
+    expect(await refusalText(loadSnapshot(path, small))).toContain(
       `${path} was saved with weights of the quantization 'none', and this model has '8 bits in blocks of 64'`,
     );
     await (await (await sessionAfter(PROMPT, small)).snapshot()).save(path);
-    expect(await refusal(loadSnapshot(path, plain))).toContain("'8 bits in blocks of 64'");
+    expect(await refusalText(loadSnapshot(path, plain))).toContain("'8 bits in blocks of 64'");
     expect((await loadSnapshot(path, small)).tokens).toEqual(PROMPT);
     await plain.dispose();
     await small.dispose();
@@ -296,17 +294,17 @@ describe('a file is refused, with its path and the reason,', () => {
       ['.', 'is not a file'],
     ] as const) {
       const wrong = join(folder, name);
-      expect(await refusal(loadSnapshot(wrong, language))).toContain(`${wrong} ${reason}`);
+      expect(await refusalText(loadSnapshot(wrong, language))).toContain(`${wrong} ${reason}`);
     }
     const weights = join(fixtureFolder('hf', 'llama'), 'model.safetensors');
-    expect(await refusal(loadSnapshot(weights, language))).toContain(`${weights} is no saved state`);
-    expect(await refusal(load(Buffer.from('{}')))).toContain(path);
-    expect(await refusal(load(new Uint8Array()))).toContain(path);
+    expect(await refusalText(loadSnapshot(weights, language))).toContain(`${weights} is no saved state`);
+    expect(await refusalText(load(Buffer.from('{}')))).toContain(path);
+    expect(await refusalText(load(new Uint8Array()))).toContain(path);
   });
 
   test('when a later version wrote it', async () => {
     const later = Buffer.from(good.toString('latin1').replace('"version":"1"', '"version":"2"'), 'latin1');
-    expect(await refusal(load(later))).toContain(
+    expect(await refusalText(load(later))).toContain(
       `${path} is a state in the format 2, and this version of Heddle reads 1`,
     );
   });
@@ -314,9 +312,9 @@ describe('a file is refused, with its path and the reason,', () => {
   test('when it ends early, or is longer than it was', async () => {
     const cuts = Array.from({ length: 40 }, (_, i) => Math.floor((i * good.length) / 40));
     for (const length of [...cuts, 7, 8, 9, data - 1, data, data + 1, good.length - 1]) {
-      expect(await refusal(load(good.subarray(0, length)))).toContain(path);
+      expect(await refusalText(load(good.subarray(0, length)))).toContain(path);
     }
-    expect(await refusal(load(Buffer.concat([good, Buffer.alloc(1)])))).toContain(path);
+    expect(await refusalText(load(Buffer.concat([good, Buffer.alloc(1)])))).toContain(path);
   });
 
   test('when a bit is flipped, wherever it is', async () => {
@@ -326,7 +324,7 @@ describe('a file is refused, with its path and the reason,', () => {
     for (const at of places) {
       const bytes = Buffer.from(good);
       bytes[at]! ^= 1 << (at % 8);
-      await refusal(load(bytes));
+      await refusalText(load(bytes));
     }
     expect((await load(good)).length).toBe(52);
   });
@@ -336,7 +334,7 @@ describe('a file is refused, with its path and the reason,', () => {
     for (let i = 0; i < 100; i++) {
       const bytes = damageBytes(random, Buffer.from(good));
       if (bytes.equals(good)) continue;
-      expect(await refusal(load(bytes))).toContain(path);
+      expect(await refusalText(load(bytes))).toContain(path);
     }
   });
 
@@ -371,7 +369,7 @@ describe('a file is refused, with its path and the reason,', () => {
     ] as const) {
       const all = { ...metadata, ...said };
       await writeSafetensors(path, given, { ...all, checksum: await checksumOf(given, all) });
-      const message = await refusal(loadSnapshot(path, language));
+      const message = await refusalText(loadSnapshot(path, language));
       expect(message).toContain(path);
       expect(message).toContain(reason);
     }

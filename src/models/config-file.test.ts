@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { thrownBy } from '../testing/refusal.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { FAMILIES } from './families/index.js';
 import { type Model, parametersOf, wholeOf } from './model.js';
@@ -12,15 +13,7 @@ import { fixtureFolder, referenceNames } from './testing/reference.js';
 
 type Json = Record<string, unknown>;
 
-function refusal(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(ConfigError);
-    return (error as Error).message;
-  }
-  throw new Error('nothing was refused');
-}
+const refusal = (run: () => unknown): string => thrownBy(ConfigError, run).message;
 
 describe('the text', () => {
   const parse = (text: string): Json => parseConfigText(text, 'there/config.json');

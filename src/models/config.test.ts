@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
+import { thrownBy } from '../testing/refusal.js';
 import {
   configJson,
   configSchema,
@@ -24,15 +25,7 @@ const minimal: ModelConfigInput = {
   maxPositionEmbeddings: 32,
 };
 
-function refusal(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(ConfigError);
-    return (error as Error).message;
-  }
-  throw new Error('nothing was refused');
-}
+const refusal = (run: () => unknown): string => thrownBy(ConfigError, run).message;
 
 test('the page of designs explains every key', () => {
   const page = readFileSync(new URL('../../docs/designs.md', import.meta.url), 'utf8');

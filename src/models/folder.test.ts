@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openSafetensors, writeSafetensors } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { CheckpointError, ConfigError, StorageError } from '../errors.js';
+import { refusal } from '../testing/refusal.js';
 import { readModel, readWeights } from './folder.js';
 import { hybridModel } from './hybrid.js';
 import { countParameters, parametersOf } from './model.js';
@@ -20,15 +21,6 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'heddle-model-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-async function refusal(run: Promise<unknown>): Promise<Error> {
-  const error = await run.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  expect(error, 'something was refused').toBeDefined();
-  return error!;
-}
 
 test('tensors that do not decide what the model writes are passed over', async () => {
   const others = [

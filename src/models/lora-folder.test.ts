@@ -12,6 +12,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random } from '../nn/index.js';
 import { randomWeights } from '../nn/testing/weights.js';
+import { refusal } from '../testing/refusal.js';
 import { readModel, readWeights } from './folder.js';
 import { type Adapted, linearLayers, withLora } from './lora.js';
 import { peftName } from './lora-config.js';
@@ -30,15 +31,6 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'heddle-adapter-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-async function refusal(run: Promise<unknown>): Promise<Error> {
-  const error = await run.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  expect(error, 'something was refused').toBeDefined();
-  return error!;
-}
 
 /** Adapters of rank 2 that are far from new ones. */
 function adapters(model: Model): Adapted {

@@ -7,6 +7,7 @@ import { dequantizeBlocks, openSafetensors, writeSafetensors } from '../checkpoi
 import { float32, type HostTensor, isQuantized, openDevice, type Weight } from '../engine/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
+import { refusal } from '../testing/refusal.js';
 import {
   CONFIG_FILE,
   fittingBlocks,
@@ -57,13 +58,6 @@ beforeEach(async () => {
   await writeModel(folder, model, tinyWeights(model));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-async function refusal(run: Promise<unknown>): Promise<Error> {
-  return run.then(
-    () => expect.unreachable(),
-    (error: Error) => error,
-  );
-}
 
 /** The same weights in float32. */
 function dequantized(weights: ReadonlyMap<string, Weight>): Map<string, HostTensor> {

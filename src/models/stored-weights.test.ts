@@ -12,6 +12,7 @@ import { type HostTensor, openDevice } from '../engine/index.js';
 import { withInputs } from '../engine/testing/with-inputs.js';
 import { CheckpointError } from '../errors.js';
 import { input, multiply } from '../graph/index.js';
+import { refusal } from '../testing/refusal.js';
 import { locateWeights, readModel, readWeights } from './folder.js';
 import { parametersOf } from './model.js';
 import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
@@ -81,13 +82,10 @@ async function readBoth(path: string): Promise<Map<string, HostTensor>> {
   return read;
 }
 
-async function refusal(run: Promise<unknown>): Promise<string> {
-  const error = await run.then(
-    () => undefined,
-    (error: Error) => error,
-  );
+async function refusalText(run: Promise<unknown>): Promise<string> {
+  const error = await refusal(run);
   expect(error).toBeInstanceOf(CheckpointError);
-  return error!.message;
+  return error.message;
 }
 
 const original = async (kind: Kind, name: string): Promise<Map<string, HostTensor>> => {
@@ -164,20 +162,20 @@ describe('experts', () => {
   const gate = 'model.layers.1.feed_forward.experts.2.gate_proj.weight';
 
   test('one that is missing is told by its own name', async () => {
-    const message = await refusal(rewritten('hf', 'jamba', (tensors) => tensors.delete(gate)));
+    const message = await refusalText(rewritten('hf', 'jamba', (tensors) => tensors.delete(gate)));
     expect(message).toContain(`${join(folder, WEIGHTS_FILE)} lacks the tensor ${gate}`);
   });
 
   test('one too many is told', async () => {
     const name = gate.replace('.2.', '.4.');
-    const message = await refusal(
+    const message = await refusalText(
       rewritten('hf', 'jamba', (tensors) => tensors.set(name, { ...tensors.get(gate)!, name })),
     );
     expect(message).toContain(`${join(folder, WEIGHTS_FILE)} has the tensor ${name}, which the model`);
   });
 
   test('all in one, and each on its own besides: too many', async () => {
-    const message = await refusal(
+    const message = await refusalText(
       rewritten('hf', 'jamba', (tensors) => {
         const one = tensors.get(gate)!;
         stackExperts(tensors);
@@ -189,7 +187,7 @@ describe('experts', () => {
 
   test('parts that do not make up the whole', async () => {
     for (const shape of [[47, 32], [32, 48], [48 * 32]]) {
-      const message = await refusal(
+      const message = await refusalText(
         rewritten('hf', 'jamba', (tensors) => {
           const size = shape.reduce((a, b) => a * b, 1);
           tensors.set(gate, { name: gate, dtype: 'F32', shape, data: new Float32Array(size) });
@@ -201,7 +199,7 @@ describe('experts', () => {
   });
 
   test('stacked in another order than the model has', async () => {
-    const message = await refusal(
+    const message = await refusalText(
       rewritten('hf', 'jamba', (tensors) => {
         stackExperts(tensors);
         const name = 'model.layers.1.feed_forward.experts.gate_up_proj';
@@ -261,7 +259,7 @@ describe('parts', () => {
   });
 
   test('one of integers is told by its own name', async () => {
-    const message = await refusal(
+    const message = await refusalText(
       rewritten('hf', 'olmo_hybrid', (tensors) => {
         const { shape, data } = tensors.get(parts[1]!)!;
         const integers = { name: parts[1]!, dtype: 'I8' as const, shape, data: new Int8Array(data.length) };
@@ -302,7 +300,7 @@ describe('names', () => {
   });
 
   test('other names are not taken', async () => {
-    const message = await refusal(rewritten('hf', 'llama', renamed(/^model\./, 'transformer.')));
+    const message = await refusalText(rewritten('hf', 'llama', renamed(/^model\./, 'transformer.')));
     expect(message).toMatch(/lacks the tensor model\.embed_tokens\.weight/);
   });
 });
@@ -342,7 +340,7 @@ describe('tensors beside the parameters', () => {
       'model.layers.9.mlp.up_proj.weight',
       'lm_head.bias',
     ]) {
-      const message = await refusal(rewritten('hf', 'llama', extra(name, [32])));
+      const message = await refusalText(rewritten('hf', 'llama', extra(name, [32])));
       expect(message).toContain(`${join(folder, WEIGHTS_FILE)} has the tensor ${name}, which the model`);
     }
   });
@@ -357,7 +355,7 @@ describe('tensors beside the parameters', () => {
   });
 
   test('a head that is not tied must be there', async () => {
-    const message = await refusal(
+    const message = await refusalText(
       rewritten('hf', 'llama', (tensors) => tensors.delete('lm_head.weight'), { tie_word_embeddings: false }),
     );
     expect(message).toMatch(/lacks the tensor lm_head\.weight/);
@@ -412,7 +410,7 @@ describe('several files', () => {
         num_key_value_heads: 2,
       }),
     );
-    const message = await refusal(readBoth(folder));
+    const message = await refusalText(readBoth(folder));
     expect(message).toMatch(/model-[abc]\.safetensors: the tensor model\.embed_tokens\.weight is \[\d+,32\]/);
   });
 
@@ -422,7 +420,7 @@ describe('several files', () => {
         ? 'model-b.safetensors'
         : 'model-a.safetensors';
     });
-    const message = await refusal(readBoth(folder));
+    const message = await refusalText(readBoth(folder));
     expect(message).toContain(join(folder, INDEX_FILE));
     expect(message).toContain('model.norm.weight');
   });
@@ -430,8 +428,10 @@ describe('several files', () => {
   test('a file that is missing is told', async () => {
     await sharded('llama');
     rmSync(join(folder, 'model-b.safetensors'));
-    expect(await refusal(readBoth(folder))).toContain(`${join(folder, 'model-b.safetensors')} is missing`);
+    expect(await refusalText(readBoth(folder))).toContain(
+      `${join(folder, 'model-b.safetensors')} is missing`,
+    );
     mkdirSync(join(folder, 'model-b.safetensors'));
-    expect(await refusal(readBoth(folder))).toContain(join(folder, 'model-b.safetensors'));
+    expect(await refusalText(readBoth(folder))).toContain(join(folder, 'model-b.safetensors'));
   });
 });

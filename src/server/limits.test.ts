@@ -1,5 +1,6 @@
 /** What keys may do. */
 import { describe, expect, test } from 'vitest';
+import { thrownBy } from '../testing/refusal.js';
 import { ApiError } from './http/api-error.js';
 import { KeyAccounts } from './limits.js';
 
@@ -8,14 +9,7 @@ describe('accounts', () => {
     let now = 0;
     const accounts = new KeyAccounts({ concurrency: 10, perMinute: 3 }, () => now);
     for (let i = 0; i < 3; i++) accounts.admit('ada').release();
-    const refused = (): ApiError => {
-      try {
-        accounts.admit('ada');
-      } catch (error) {
-        return error as ApiError;
-      }
-      throw new Error('it was admitted');
-    };
+    const refused = (): ApiError => thrownBy(ApiError, () => accounts.admit('ada'));
     expect(refused()).toMatchObject({ status: 429, code: 'rate_limit_exceeded' });
     expect(refused().about.headers!['retry-after']).toBe('20');
     // Others have an account of their own.

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigError, DataError, TokenizerError } from '../errors.js';
+import { refusal } from '../testing/refusal.js';
 import { trainBpe } from './bpe.js';
 import { type Corpus, encodeCorpus, loadCorpus, splitCorpus } from './corpus.js';
 import { Tokenizer } from './tokenizer.js';
@@ -19,13 +20,6 @@ async function file(path: string, contents: string | Uint8Array): Promise<string
   await mkdir(join(full, '..'), { recursive: true });
   await writeFile(full, contents);
   return full;
-}
-
-async function errorOf(source: string): Promise<Error> {
-  return loadCorpus(source).then(
-    () => expect.fail('nothing was thrown'),
-    (error: Error) => error,
-  );
 }
 
 const numbered = (count: number): Corpus => ({
@@ -96,7 +90,7 @@ describe('loading', () => {
     ['cut inside a character', () => file('cut.txt', new Uint8Array([0x61, 0xe9, 0xaf])), /UTF-8/],
   ])('a source that is %s answers with DataError', async (_, make, reason) => {
     const source = await make();
-    const error = await errorOf(source);
+    const error = await refusal(loadCorpus(source));
     expect(error).toBeInstanceOf(DataError);
     expect(error.message).toContain(source);
     expect(error.message).toMatch(reason);
@@ -140,7 +134,7 @@ describe('loading', () => {
   test('a file of a folder that is not text is named', async () => {
     await file('mixed/good.txt', 'good');
     const bad = await file('mixed/deep/bad.md', new Uint8Array([0xff, 0xfe]));
-    expect((await errorOf(join(folder, 'mixed'))).message).toContain(bad);
+    expect((await refusal(loadCorpus(join(folder, 'mixed')))).message).toContain(bad);
   });
 });
 

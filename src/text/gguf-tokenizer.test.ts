@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { TokenizerError } from '../errors.js';
 import { generator } from '../graph/testing/random.js';
+import { thrownBy } from '../testing/refusal.js';
 import { ggufCompanion } from './gguf-tokenizer.js';
 import { Tokenizer } from './tokenizer.js';
 
@@ -152,15 +153,8 @@ test('templates, and the tokens at which an answer ends', () => {
   expect(ggufCompanion(gguf, 'chat_template.json')).toBeUndefined();
 });
 
-function refusal(change: Record<string, unknown>): string {
-  try {
-    tokenizer(change);
-  } catch (error) {
-    expect(error).toBeInstanceOf(TokenizerError);
-    return (error as Error).message;
-  }
-  throw new Error('nothing was refused');
-}
+const refusal = (change: Record<string, unknown>): string =>
+  thrownBy(TokenizerError, () => tokenizer(change)).message;
 
 test.each([
   [

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { StorageError, TokenizerError } from '../errors.js';
+import { refusal } from '../testing/refusal.js';
 import { trainBpe } from './bpe.js';
 import { Tokenizer } from './tokenizer.js';
 import { tokenizerFiles } from './tokenizer-json.js';
@@ -21,13 +22,6 @@ async function folderWith(text: string): Promise<string> {
   const made = await mkdtemp(join(folder, 'made-'));
   await writeFile(join(made, 'tokenizer.json'), text);
   return made;
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => expect.fail('nothing was thrown'),
-    (error: Error) => error,
-  );
 }
 
 test('what is saved is loaded', async () => {
@@ -64,7 +58,7 @@ test('a config is not needed', async () => {
 });
 
 test('a missing file is named, with what to do', async () => {
-  const error = await errorOf(Tokenizer.load(join(folder, 'absent')));
+  const error = await refusal(Tokenizer.load(join(folder, 'absent')));
   expect(error).toBeInstanceOf(TokenizerError);
   expect(error.message).toContain(join(folder, 'absent', 'tokenizer.json'));
   expect(error.message).toContain("put the model's tokenizer.json there");
@@ -89,7 +83,7 @@ test.each([
   ],
 ])('a tokenizer.json that is %s is refused', async (_name, text, reason) => {
   const bad = await folderWith(text);
-  const error = await errorOf(Tokenizer.load(bad));
+  const error = await refusal(Tokenizer.load(bad));
   expect(error).toBeInstanceOf(TokenizerError);
   expect(error.message).toContain(join(bad, 'tokenizer.json'));
   expect(error.message).toMatch(reason);
@@ -99,19 +93,19 @@ test.each([
 test('a bad tokenizer_config.json is named', async () => {
   const bad = await folderWith(whole);
   await writeFile(join(bad, 'tokenizer_config.json'), '{"eos_token": 7}');
-  const error = await errorOf(Tokenizer.load(bad));
+  const error = await refusal(Tokenizer.load(bad));
   expect(error).toBeInstanceOf(TokenizerError);
   expect(error.message).toContain(join(bad, 'tokenizer_config.json'));
 });
 
 test('a folder that cannot be written to gives StorageError, and no partial file is left', async () => {
   const isFile = join(await folderWith(whole), 'tokenizer.json');
-  const error = await errorOf(new Tokenizer(files).save(isFile));
+  const error = await refusal(new Tokenizer(files).save(isFile));
   expect(error).toBeInstanceOf(StorageError);
   expect(error.message).toContain(isFile);
 
   const blocked = join(folder, 'blocked');
   await mkdir(join(blocked, 'tokenizer.json'), { recursive: true });
-  expect(await errorOf(new Tokenizer(files).save(blocked))).toBeInstanceOf(StorageError);
+  expect(await refusal(new Tokenizer(files).save(blocked))).toBeInstanceOf(StorageError);
   expect((await readdir(blocked)).sort()).toEqual(['tokenizer.json', 'tokenizer_config.json']);
 });

@@ -14,6 +14,7 @@ import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
 import { hybridModel, linearLayers, openModel, parametersOf, readModel, withLora } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
+import { refusal } from '../testing/refusal.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
 import { evaluateModel } from './evaluate.js';
 import type { TrainingEvent, TrainingInput } from './input.js';
@@ -65,15 +66,6 @@ async function input(folder: string, change: Change = {}): Promise<TrainingInput
     ...change,
     settings: { ...settings, ...change.settings },
   };
-}
-
-async function refusal(run: Promise<unknown>): Promise<Error> {
-  const error = await run.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  expect(error, 'something was refused').toBeDefined();
-  return error!;
 }
 
 /** Trains, and stops once a step is done. */

@@ -28,6 +28,7 @@ import {
 } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
+import { refusal } from '../testing/refusal.js';
 import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
@@ -67,15 +68,6 @@ const shuffledTokens = Int32Array.from(
 
 /** The text in pieces of several lengths. */
 const tinyDocuments = [40, 7, 90, 23, 5].map((length, i) => trainingTokens.slice(i * 50, i * 50 + length));
-
-async function refusal(run: Promise<unknown>): Promise<Error> {
-  const error = await run.then(
-    () => undefined,
-    (error: Error) => error,
-  );
-  expect(error, 'something was refused').toBeDefined();
-  return error!;
-}
 
 describe('learning', () => {
   for (const design of DESIGNS) {
