@@ -118,11 +118,11 @@ export interface Model extends ModelParts {
   readonly quantization?: Quantization;
   /** How others have quantized its stored weights (foreign-weights.ts). */
   readonly foreign?: ForeignQuantization;
-  /** How what grows of its state is kept, if not in 32 bits. */
+  /** The format of the KV cache, if it is not float32. */
   readonly cache?: CacheForm;
-  /** Of all layers; names are prefixed by `layers.N.`. */
+  /** The state of all layers; names are prefixed by `layers.N.`. */
   readonly state: readonly StateSpec[];
-  /** Of the linear layers in its layers (lora.ts). */
+  /** The adapters of its linear layers (lora.ts). */
   readonly adapters?: Adapters;
 }
 
@@ -138,7 +138,7 @@ export function defineModel(parts: ModelParts): Model {
   return { ...parts, pattern, state };
 }
 
-/** The same model, with what grows of its state in few bits. */
+/** The same model, with a KV cache in fewer bits. */
 export function withModelCache(model: Model, form: CacheForm): Model {
   const layers = model.layers.map((layer) => ({ ...layer, mixer: withCache(layer.mixer, form) }));
   return { ...defineModel({ ...model, layers }), cache: form };
@@ -152,7 +152,7 @@ function modalityState(name: string): string {
   return `input.${name}`;
 }
 
-/** What a model's layers make of tokens. */
+/** The result of a model's layers. */
 export interface ForwardResult {
   /** [batch, sequence, hidden], after the final norm. */
   readonly hidden: Tensor;
@@ -162,9 +162,9 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-/** What a model's layers are given beside the tokens. */
+/** The inputs of a model's layers beside the tokens. */
 export interface ForwardContext extends Pick<MixerContext, 'lengths' | 'documents'> {
-  /** What was kept from earlier tokens, by the names of `Model.state`. */
+  /** The state after earlier tokens, by the names of `Model.state`. */
   readonly state?: Readonly<Record<string, Tensor>> | undefined;
   /** Shown what each layer does inside. */
   readonly observe?: ((layer: number, sight: Sight) => void) | undefined;
@@ -182,8 +182,8 @@ export function forward(
 }
 
 /**
- * What a model of something other than text says of `inputs` ([batch, ...shape] by the names of its modality), before which
- * there were `position` positions; and its state as `forward` gives it.
+ * The outputs of a model of something other than text for `inputs` ([batch, ...shape] by the names of its modality), which follow
+ * `position` positions; and its state, as `forward` returns it.
  */
 export function perceive(
   model: Model,
@@ -237,7 +237,7 @@ export function forwardAfter(
   return { ...result, hidden: ofIds(result.hidden), residuals: result.residuals.map(ofIds), entered };
 }
 
-/** What the encoder makes of a source: [batch, positions, hidden]. */
+/** Encodes a source: [batch, positions, hidden]. */
 function encode(
   model: Model,
   registry: ParameterRegistry,
@@ -356,7 +356,7 @@ export function forwardWhole(
   return { ...forwardAfter(model, registry, inputs, ids, context), sourceInputs: Object.values(inputs) };
 }
 
-/** What a model says of a whole example, fed as `ids` [batch, sequence], its modality's inputs, or its source's and ids. */
+/** The outputs of a model for a whole example: its inputs are `ids` [batch, sequence], those of its modality, or those of its source and `ids`. */
 export function wholeOf(model: Model, registry: ParameterRegistry): Tensor[] {
   const position = scalar(0, 'int64');
   if (model.modality) {
@@ -370,7 +370,7 @@ export function wholeOf(model: Model, registry: ParameterRegistry): Tensor[] {
   return [logitsOf(model, registry, forward(model, registry, ids, position).hidden)];
 }
 
-/** What a model consists of, in the order of its layers. */
+/** The parameters of a model, in the order of its layers. */
 export function parametersOf(model: Model): ParameterSpec[] {
   const registry = new ParameterRegistry();
   wholeOf(model, registry);

@@ -37,20 +37,20 @@ export const WHOLE_BLOCKS = {
   '/': 'halving of an image',
 } as const;
 
-/** What attends over a source (source.ts). */
+/** Letters of layers that attend to a source (source.ts). */
 export const SOURCE_BLOCKS = { X: 'cross attention' } as const;
 
-/** What the letters of all families' layers mean; `[M*]` stands for mixers side by side, `<M>` for one in both directions. */
+/** The names of all layers by letter; `[M*]` stands for mixers side by side, `<M>` for one in both directions. */
 export const LAYER_NAMES = { ...BLOCKS, ...WHOLE_BLOCKS, ...SOURCE_BLOCKS };
 
 /** A layer of a pattern by its letter (docs/designs.md lists them). */
 export type BlockLetter = keyof typeof LAYER_NAMES;
 /** A mixer along the sequence, in both directions. */
 export type BothWaysLetter = `<${keyof typeof BLOCKS}>`;
-/** The same, or a mixer in both directions: `<M>`. */
+/** A layer's letter, or a mixer in both directions: `<M>`. */
 export type LayerLetter = BlockLetter | BothWaysLetter;
 
-/** What has no direction. */
+/** Layers that treat each token alone, so that they have no direction. */
 const WITHOUT_DIRECTION: readonly BlockLetter[] = ['-', 'E'];
 
 /** The letters of a layer: `[<M>*]` has `<M>` and `*`. */

@@ -33,7 +33,7 @@ const size = z
 export const recurrentKeys = {
   /** Heads of delta nets and lightning attention; as many as fill the hidden size by default. */
   linearNumHeads: size.optional(),
-  /** Of a head's queries and keys, 64 by default (the hidden size where that is less), and of its values, the same by default. */
+  /** Widths of a head's queries and keys (64 by default, or the hidden size where that is less), and of its values (as of keys by default). */
   linearKeyHeadDim: size.optional(),
   linearValueHeadDim: size.optional(),
   /** Delta rules with beta up to 2, which can change the sign of what stands under a key: a delta product's by default. */

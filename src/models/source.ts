@@ -56,7 +56,7 @@ export function sourceModality(
   }
 }
 
-/** Of a stream so many positions. */
+/** The input of a stream, with a fixed number of positions. */
 function fixed(modality: Entering, length: number): Entering {
   return {
     ...modality,

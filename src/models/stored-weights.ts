@@ -18,7 +18,7 @@ import { codedShapes, codingOf } from './quantization.js';
 /** How weights may be stored so that a device reads them by itself; they are float32 in memory. */
 export const WEIGHT_DTYPES = ['float32', 'float16', 'bfloat16'] as const;
 
-/** The same, by their names in safetensors files. */
+/** Those dtypes under their names in safetensors files. */
 export type StoredDtype = (typeof DTYPES)[(typeof WEIGHT_DTYPES)[number]]['safetensors'];
 
 /** Which of them a dtype of safetensors is; undefined for others. */

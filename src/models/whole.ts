@@ -19,7 +19,7 @@ import { type LayerLetter, letterName, type PatternLayer, type WHOLE_BLOCKS } fr
 
 /** The keys of a config that layers for whole images have. */
 export const wholeKeys = {
-  /** Of separable attention's queries and keys, in hidden sizes; 2 by default. */
+  /** Width of separable attention's queries and keys, as a multiple of the hidden size; 2 by default. */
   separableExpansion: z.number().int().positive().max(64).optional(),
   /** Places of a side of the windows in which the mixers of images see each other; without it they see the whole image. */
   imageWindow: z.number().int().positive().max(4096).optional(),
@@ -72,7 +72,7 @@ export function windowed(
   return imageWindow === undefined || !grid ? mixer : inWindows(mixer, grid, imageWindow);
 }
 
-/** What a stage of a network of images has: the keys of its config, and its places. */
+/** A stage of a vision network: the keys of its config, and its grid of positions. */
 export interface Stage<Config> {
   readonly config: Config;
   readonly grid: Grid | undefined;

@@ -61,9 +61,9 @@ export interface Routing {
 
 /** The names of a mixture's weights in checkpoints. */
 export interface MixtureNames {
-  /** Of the router's matrix; `gate.weight` by default. */
+  /** The router's matrix; `gate.weight` by default. */
   router?: string;
-  /** Of the experts' matrices [experts, ., .]. */
+  /** The experts' matrices [experts, ., .]. */
   input: string;
   output: string;
   /** The names of one expert's matrices, in checkpoints that store experts separately. */

@@ -79,7 +79,7 @@ export class LeastSquares {
     return leastBy(PENALTIES, (penalty) => held.errorOf(this.solve(penalty)));
   }
 
-  /** Of some maps the one of the least squared error over these examples, the first of equals. */
+  /** The map with the least squared error over these examples; the first one among equals. */
   bestOf(maps: readonly Float64Array[]): Float64Array {
     return leastBy(maps, (map) => this.errorOf(map));
   }

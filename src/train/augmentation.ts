@@ -72,8 +72,8 @@ function shifted(image: Image, right: number, down: number, isMirrored: boolean)
 }
 
 /**
- * What stands at (x, y) of a moved image, counted from the middle, stood at `across` . (x - right, y - down) in its row, and at `along` . (...)
- * in its column.
+ * The map from pixels of a moved image to those of the original, both as (column, row) from the middle: the pixel (x, y) comes from the column
+ * `across` . (x - right, y - down) and the row `along` . (x - right, y - down).
  */
 interface Motion {
   readonly right: number;

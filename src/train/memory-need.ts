@@ -120,7 +120,7 @@ export function memoryNeed(
   return { ...weights, activations, total: weights.total + activations };
 }
 
-/** The same for an empty batch. */
+/** The memory of parameters, gradients and optimizer states, with no activations: the need of an empty batch. */
 export function weightsNeed(
   model: Model,
   optimizer: OptimizerConfig,

@@ -88,7 +88,7 @@ function varianceOf(x: Float64Array, column: number, width: number): number {
   return Math.max(squares / count - (sum / count) ** 2, LEAST_DEVIATION ** 2);
 }
 
-/** Of fewer parts than these the spread is not known well enough for a test. */
+/** The fewest parts whose spread is known well enough for a test. */
 const LEAST_PARTS = 8;
 /** The least mean gain that counts, in standard errors. */
 const LEAST_GAIN = 2;

@@ -16,7 +16,7 @@ const PRESENCE = 5000;
 const LIFETIME = 86_400;
 /** Milliseconds between two looks whether a process has failed. */
 const WATCH = 2000;
-/** Of a run, which outlasts a restart of the store. */
+/** The connection's patience during a run, which outlasts a restart of the store. */
 const RUN_PATIENCE = { command: 60_000, retries: null };
 
 /** A group whose processes have all been met. */
@@ -68,7 +68,7 @@ export class Group implements ProcessGroup {
     this.failure = new Promise((_, reject) => {
       this.watch = setInterval(() => this.read().catch(reject), WATCH);
     });
-    // It may come while nothing is waited for.
+    // It may reject while nothing awaits it, which must not count as an unhandled rejection.
     this.failure.catch(() => {});
     this.watch!.unref();
   }

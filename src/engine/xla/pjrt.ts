@@ -73,7 +73,7 @@ export interface PjrtBuffer {
   download(into: TensorData): Promise<void>;
   /** Resolves when the computation that makes it is done, and throws its failure. */
   ready(): Promise<void>;
-  /** What it takes on the device. */
+  /** Its size in the device's memory. */
   readonly bytes: number;
   /** May be called twice, and on what was donated. */
   dispose(): void;

@@ -17,7 +17,7 @@ const LEAST_ENTRIES = 256;
 /** How values of a state's row are copied. */
 interface Plan {
   readonly values: readonly KeptValue[];
-  /** What a program cuts out of the batch: values of each dtype that it puts together, and others. What is in neither is copied as it is. */
+  /** The values that a program cuts out of the batch: those that it joins, by dtype, and in `alone` the others. Values in neither are copied whole. */
   readonly packed: ReadonlyMap<DType, readonly KeptValue[]>;
   readonly alone: readonly KeptValue[];
   /** Entries of the growing values on the host. */

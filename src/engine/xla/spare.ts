@@ -10,7 +10,7 @@ export class Spare {
   of(count: number): readonly State[] {
     while (this.states.length < count) this.states.push(this.make());
     const used = this.states.slice(0, count);
-    // What they hold is nobody's: it need not grow.
+    // Nobody reads their entries, so each run may overwrite them from the start.
     for (const state of used) state.length = 0;
     return used;
   }

@@ -19,7 +19,7 @@ import { type RopeConfig, rotate } from '../rope.js';
 
 /** Softmax attention over all tokens before: sizes, and what the families change in it. */
 export interface AttentionConfig {
-  /** Of the output. */
+  /** Width of the output. */
   hiddenSize: number;
   numHeads: number;
   numKeyValueHeads: number;

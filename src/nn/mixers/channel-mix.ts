@@ -15,7 +15,7 @@ export interface ChannelMixConfig {
   hiddenSize: number;
   intermediateSize: number;
   activation: Activation;
-  /** Where it stands among the layers: how it starts depends on it. */
+  /** Its index among the layers, on which the initial values depend. */
   layer: number;
   numLayers: number;
   outputDeviation: number;

@@ -10,9 +10,9 @@ import { linear, mergeHeads, splitHeads } from '../layers.js';
 import type { Mixer, MixerContext } from '../mixer.js';
 import { normal } from '../parameters.js';
 
-/** What a source became: [batch, positions, hidden]. */
+/** The name of the encoded source: [batch, positions, hidden]. */
 export const SOURCE = 'source';
-/** What is added to the logits of its positions: [batch, positions]. */
+/** The name of the bias of its positions' attention logits: [batch, positions]. */
 export const SOURCE_BIAS = 'source bias';
 
 /** The sizes of a `crossAttention` layer. */
@@ -21,7 +21,7 @@ export interface CrossAttentionConfig {
   numHeads: number;
   numKeyValueHeads: number;
   headDim: number;
-  /** Of the source. */
+  /** Positions of the source. */
   positions: number;
   outputDeviation: number;
 }

@@ -45,7 +45,7 @@ export interface DeltaProductConfig {
   numHeads: number;
   keyHeadDim: number;
   valueHeadDim: number;
-  /** Of the delta rule at each token. */
+  /** Steps of the delta rule at each token. */
   steps: number;
   convKernel: number;
   /** beta in (0, 2) instead of (0, 1). */

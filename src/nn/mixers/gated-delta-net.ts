@@ -45,7 +45,7 @@ import { initialTimeStep } from './mamba2.js';
 /** Sizes of a gated delta net, and how its checkpoints arrange the projections. */
 export interface GatedDeltaNetConfig {
   hiddenSize: number;
-  /** Of the queries and of the keys; divides numValueHeads. */
+  /** Heads of the queries and of the keys; divides numValueHeads. */
   numKeyHeads: number;
   numValueHeads: number;
   keyHeadDim: number;

@@ -36,11 +36,11 @@ import { type RopeConfig, rotate } from '../rope.js';
 export interface LatentAttentionConfig {
   hiddenSize: number;
   numHeads: number;
-  /** Of what keys and values are made from: `kv_lora_rank`. */
+  /** Width of the latent, from which keys and values are made: `kv_lora_rank`. */
   latentSize: number;
-  /** Of a head's key, as far as it is made from the latent: `qk_nope_head_dim`. */
+  /** Width of the part of a head's key that is made from the latent: `qk_nope_head_dim`. */
   keyDim: number;
-  /** Of the key that all heads share: `qk_rope_head_dim`; may be 0. */
+  /** Width of the part of a key that all heads share: `qk_rope_head_dim`; may be 0. */
   rotaryDim: number;
   valueDim: number;
   /** `q_lora_rank`: queries are made from a latent, too. */
@@ -55,7 +55,7 @@ export interface LatentAttentionConfig {
   outputGate?: 'channel' | 'head' | undefined;
   /** `o_proj` by default. */
   outputName?: string;
-  /** Of q_a_proj, kv_a_proj_with_mqa and o_proj. */
+  /** Whether q_a_proj, kv_a_proj_with_mqa and o_proj have biases. */
   bias?: boolean;
   normEpsilon: number;
   outputDeviation: number;
@@ -100,9 +100,9 @@ function gatedOutput(
   return multiply(heads, outputGate === 'head' ? perChannel(open, valueDim) : open);
 }
 
-/** Of queries [batch, heads, sequence, .], or of what is kept of tokens [batch, 1, sequence, .]. */
+/** The two parts of queries [batch, heads, sequence, .], or of the cache's entries [batch, 1, sequence, .]. */
 interface Parts {
-  /** What meets the latent, or the latent itself. */
+  /** For queries, the part that is multiplied with the latent; for entries, the latent. */
   readonly content: Tensor;
   /** Absent where it has no numbers. */
   readonly rotary: Tensor | undefined;
@@ -140,7 +140,7 @@ function queriesOf(
   return rotated(splitHeads(flat, numHeads), keyDim, position, config);
 }
 
-/** What is kept of each token. */
+/** The cache's entry of each token. */
 function entriesOf(
   parameters: Parameters,
   x: Tensor,

@@ -40,11 +40,11 @@ export interface Mamba2Config {
   convKernel: number;
   convBias: boolean;
   projectionBias: boolean;
-  /** That of the output projection, where it differs. */
+  /** Whether the output projection has a bias, where it differs from `projectionBias`. */
   outputBias?: boolean;
   /** Bounds of dt after softplus. */
   timeStepLimit: readonly [number, number];
-  /** What happens to y before the output projection: norm(y * silu(z)) by default. */
+  /** Where y is normed, before or after the gate silu(z): norm(y * silu(z)) by default. */
   norm?: 'after gate' | 'before gate' | 'none';
   /** Parts of the inner width that are normalised on their own. */
   normGroups: number;

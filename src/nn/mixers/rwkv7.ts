@@ -41,14 +41,14 @@ import { tokenShift } from './token-shift.js';
 export interface Rwkv7Config {
   hiddenSize: number;
   headDim: number;
-  /** Of a head's values; `headDim` by default. */
+  /** Width of a head's values; `headDim` by default. */
   valueHeadDim?: number | undefined;
   /** Ranks of the low-rank maps. */
   decayRank: number;
   gateRank: number;
   rateRank: number;
   valueRank: number;
-  /** Where it stands among the layers: how it starts depends on it, and the first one's values go to all others. */
+  /** Its index among the layers: the initial values depend on it, and the first layer's values are passed to all others. */
   layer: number;
   numLayers: number;
   normEpsilon: number;
@@ -191,14 +191,14 @@ function normalizedKey(x: Tensor, { headDim, keyEpsilon }: Rwkv7Config): Tensor 
   return reshape(divide(heads, length), x.shape);
 }
 
-/** What a token is mixed with the one before it for, in the order of `x_x`. */
+/** The six inputs that are mixed from a token and the one before it, in the order of `x_x`. */
 const USES = ['r', 'w', 'k', 'v', 'a', 'g'] as const;
 type Use = (typeof USES)[number];
 
 /** How fast the share of the token before falls off over the channels, by what it is mixed for. */
 const SHIFT_POWERS: Readonly<Record<Use, number>> = { r: 0.2, w: 0.9, k: 0.7, v: 0.7, a: 0.9, g: 0.2 };
 
-/** Where training begins: by the layer's place, by the channel, and by the channel's place in its head. */
+/** The initial values, which depend on the layer's index, on the channel, and on the channel's place in its head. */
 function initialValues({ hiddenSize: width, headDim, layer, numLayers }: Rwkv7Config) {
   const place = layer / Math.max(numLayers - 1, 1);
   const left = 1 - layer / numLayers;

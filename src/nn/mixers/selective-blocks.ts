@@ -3,8 +3,8 @@
  * other, each with what the streaming form would hold before it, the K highest of all tokens older than its window and the last
  * W - 1. The places of the K highest are found from scores alone; no gradient flows through that choice.
  *
- * Of documents in one row, a block begins with the K highest of the document of its first token: those that begin in it find all their tokens
- * in it.
+ * If a row has several documents, a block starts from the K highest tokens of its first token's document; a document that begins inside the block
+ * has all of its tokens there.
  */
 import {
   add,
@@ -243,7 +243,7 @@ function placesBefore(
     held = joined([remembered, held], 1);
   }
   const total = past ? steps + 1 : steps;
-  // What is remembered is of document 0.
+  // The remembered tokens belong to document 0.
   const own = of && past ? pad(of, 1, 1, 0) : of;
   for (let shift = 1; shift < total; shift *= 2) {
     const [start, earlier, later] = [

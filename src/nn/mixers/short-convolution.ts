@@ -47,7 +47,7 @@ function initializer(kernel: number): Initializer {
 export interface ShortConvolutionConfig {
   hiddenSize: number;
   convKernel: number;
-  /** Of the projections and of the convolution. */
+  /** Whether the projections and the convolution have biases. */
   bias: boolean;
   outputDeviation: number;
 }
