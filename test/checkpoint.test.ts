@@ -98,6 +98,14 @@ describe('an error of one line:', () => {
     await makeBase(at('model'), 'llama');
     writeFileSync(at('model/tokenizer.json'), '{"added');
     await expectRefusal(['export', at('model'), at('out')], /: \S*\/model\/tokenizer\.json is not JSON/);
+    writeFileSync(
+      at('model/tokenizer.json'),
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n',
+    );
+    await expectRefusal(
+      ['export', at('model'), at('out')],
+      /: \S*\/model\/tokenizer\.json is a Git LFS pointer.*git lfs pull/,
+    );
     expect(readdirSync(here)).toEqual(['model']);
   });
 

@@ -149,6 +149,18 @@ describe('reads', () => {
   });
 });
 
+test('all shards without an index are opened, and some of them are not', async () => {
+  await written(FIRST, q);
+  await expectRefused(/If that is a shard, download the index and the other shards/, FIRST);
+  await written(SECOND, k, v);
+  const weights = await openWeights(here);
+  expect([...weights.tensors.keys()].sort()).toEqual(['k', 'q', 'v']);
+  expect(await weights.readFloat32('v')).toEqual(Float32Array.of(5));
+  await weights.close();
+  await written('model-00001-of-00003.safetensors', f32('x', 1));
+  await expectRefused(/download the index and the other shards/, 'model-00001-of-00002');
+});
+
 describe('opening', () => {
   test('a folder without weights is refused, with a hint from its files', async () => {
     await expectRefused(
@@ -156,7 +168,7 @@ describe('opening', () => {
       here,
     );
     writeFileSync(join(here, FIRST), '');
-    await expectRefused(/If that is a shard, download the index as well/, FIRST);
+    await expectRefused(/If that is a shard, download the index and the other shards as well/, FIRST);
     writeFileSync(join(here, 'model.Q4_K_M.gguf'), '');
     await expectRefused(/"model.Q4_K_M.gguf". That format is not read: convert the model to safetensors/);
     rmSync(join(here, 'model.Q4_K_M.gguf'));

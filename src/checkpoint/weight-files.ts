@@ -3,7 +3,8 @@
  *
  * Hugging Face's layout has two forms: `model.safetensors` alone, or shards with an index `model.safetensors.index.json` that maps
  * each tensor to its shard. If both exist, the single file is used, as in transformers. All headers are read when the folder is
- * opened, so that shards of two different models in one folder are detected at once.
+ * opened, so that shards of two different models in one folder are detected at once. Without an index the names of the shards say whether
+ * all are there.
  *
  * The index and the shards need not list the same tensors: converters leave helper tensors in either. A tensor that the index lists but
  * its shard lacks is `absent`, which is an error only for a reader that needs it; a tensor that the index omits can be read all the same.
@@ -17,6 +18,7 @@ import { quote } from './wording.js';
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
+const SHARD = /^model-(\d{5})-of-(\d{5})\.safetensors$/;
 
 /** The place of a tensor: `path` is its file, and `version` the file's version when it was opened. */
 export interface WeightInfo extends TensorInfo {
@@ -26,7 +28,7 @@ export interface WeightInfo extends TensorInfo {
 
 /** The open weights of a model. */
 export interface WeightFiles extends TensorReader {
-  /** The path for error messages: the single file, or the index. */
+  /** The path for error messages: the single file, the index, or the first shard without one. */
   readonly path: string;
   /** The tensors of all files by name. */
   readonly tensors: ReadonlyMap<string, WeightInfo>;
@@ -46,11 +48,12 @@ export async function openWeights(folder: string): Promise<WeightFiles> {
     const file = await openSafetensors(path);
     return new OpenWeights(path, new Map([[path, file]]), union([[path, file]]), new Map());
   }
-  if (!names.has(INDEX)) throw noWeights(folder, [...names]);
+  const all = names.has(INDEX) ? [] : shardsWithoutIndex(names);
+  if (!names.has(INDEX) && all.length === 0) throw noWeights(folder, [...names]);
 
-  const path = join(folder, INDEX);
-  const shardOf = await readShardIndex(path);
-  const shards = [...new Set(shardOf.values())].sort();
+  const path = join(folder, all[0] ?? INDEX);
+  const shardOf = all.length === 0 ? await readShardIndex(path) : new Map<string, string>();
+  const shards = all.length === 0 ? [...new Set(shardOf.values())].sort() : all;
   const present = shards.filter((shard) => names.has(shard));
   if (present.length === 0) throw new CheckpointError(missingShard(folder, path, shards[0]!, shardOf));
   const files = new Map<string, SafetensorsFile>();
@@ -64,6 +67,14 @@ export async function openWeights(folder: string): Promise<WeightFiles> {
     await closeAll(files);
     throw error;
   }
+}
+
+/** The names of all shards, if each of as many as their names say is there; otherwise none. */
+function shardsWithoutIndex(names: ReadonlySet<string>): string[] {
+  const found = [...names].filter((name) => SHARD.test(name)).sort();
+  const totals = new Set(found.map((name) => Number(SHARD.exec(name)![2])));
+  const isWhole = totals.size === 1 && totals.has(found.length);
+  return isWhole && found.every((name, i) => Number(SHARD.exec(name)![1]) === i + 1) ? found : [];
 }
 
 class OpenWeights implements WeightFiles {
@@ -179,7 +190,7 @@ function noWeights(folder: string, names: readonly string[]): CheckpointError {
   const stray = names.filter((name) => name.endsWith('.safetensors')).sort();
   if (stray.length > 0) {
     return new CheckpointError(
-      `${missing}, but ${quote(stray[0])}. If that is a shard, download the index as well; if it holds all weights, call it ${SINGLE}.`,
+      `${missing}, but ${quote(stray[0])}. If that is a shard, download the index and the other shards as well; if it holds all weights, call it ${SINGLE}.`,
     );
   }
   return new CheckpointError(`${missing}. Name the folder that holds the model.`);

@@ -125,7 +125,7 @@ async function imageReader(
       const given = await imageOf(source);
       if (!resize && (given.height !== height || given.width !== width)) {
         throw new DataError(
-          `${nameOf(source, 'the image')} has ${given.width} x ${given.height} pixels, and the model reads ${width} x ${height}: have it resized`,
+          `${nameOf(source, 'the image')} has ${given.width} x ${given.height} pixels, and the model reads ${width} x ${height}: have it stretched with --resize ('resize' in the library)`,
         );
       }
       const image = resized(withChannels(given, channels), height, width);

@@ -55,6 +55,21 @@ test("a run's folder stands for its checkpoint, which is named after the run", (
   expect(checkpointFolder(join(root, 'runs/lora'))).toBe(join(root, 'runs/lora/checkpoint'));
 });
 
+test('a folder in the cache of huggingface_hub stands for the snapshot of its branch main', () => {
+  const [first, second] = ['aaa', 'bbb'].map((commit) =>
+    folder(`hub/models--owner--a-b/snapshots/${commit}`, 'config.json'),
+  );
+  const cached = join(root, 'hub/models--owner--a-b');
+  // Which of two is meant nobody says.
+  expect(modelFolder(cached)).toBe(cached);
+  writeFileSync(join(folder('hub/models--owner--a-b/refs'), 'main'), 'bbb\n');
+  expect(modelFolder(`${cached}/`)).toBe(second);
+  expect([modelName(cached), modelName(first!)]).toEqual(['a-b', 'a-b']);
+  rmSync(join(cached, 'refs'), { recursive: true });
+  rmSync(second!, { recursive: true });
+  expect(modelFolder(cached)).toBe(first);
+});
+
 test('a folder that has a config is a model, whatever lies beside it', () => {
   const model = folder('model', 'config.json', 'metrics.jsonl');
   folder('model/checkpoint', 'config.json');

@@ -1,8 +1,9 @@
 /**
- * Resolves the name of a model: its folder, a GGUF file, the folder of a training run, or the name of the shipped model. A folder has
+ * Resolves the name of a model: its folder, also in the cache of huggingface_hub, a GGUF file, the folder of a training run, or the name of the
+ * shipped model. A folder has
  * precedence over that name.
  */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expectText } from '../arguments.js';
@@ -18,7 +19,20 @@ export function modelFolder(name: string): string {
   expectText(name, 'the name of the model is');
   if (!existsSync(name) && SHIPPED_NAMES.includes(name)) return SHIPPED_FOLDER;
   const folder = checkpointFolder(name);
-  return ggufIn(folder) ?? folder;
+  return ggufIn(folder) ?? snapshotIn(folder) ?? folder;
+}
+
+/** The snapshots of a model in the cache of huggingface_hub: `models--owner--name/snapshots/<commit>`. */
+const SNAPSHOTS = 'snapshots';
+
+/** The snapshot of a model's folder in the cache of huggingface_hub: that of the branch main, else the only one. */
+function snapshotIn(folder: string): string | undefined {
+  if (!/^models--/.test(basename(resolve(folder))) || !isFolder(join(folder, SNAPSHOTS))) return undefined;
+  const commits = readdirSync(join(folder, SNAPSHOTS));
+  const main = join(folder, 'refs', 'main');
+  const commit = existsSync(main) ? readFileSync(main, 'utf8').trim() : undefined;
+  const found = commits.includes(commit!) ? commit : commits.length === 1 ? commits[0] : undefined;
+  return found === undefined ? undefined : join(folder, SNAPSHOTS, found);
 }
 
 /** The GGUF file of a folder without another model; the first part if it is split. */
@@ -49,10 +63,12 @@ export function checkpointFolder(folder: string): string {
   return isRun ? join(folder, CHECKPOINT) : folder;
 }
 
-/** The default name of a model: that of its folder, or of the parent folder if it is called `checkpoint`. */
+/** The default name of a model: that of its folder, of the parent folder if it is called `checkpoint`, or that of its repository. */
 export function modelName(name: string): string {
   const folder = resolve(modelFolder(name));
   const parent = dirname(folder);
+  if (basename(parent) === SNAPSHOTS && /^models--/.test(basename(dirname(parent))))
+    return basename(dirname(parent)).split('--').at(-1)!;
   // The checkpoint folders of all runs have the same name.
   return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder).replace(/\.gguf$/i, '');
 }

@@ -252,3 +252,66 @@ describe('a converted image', () => {
     expect([...withChannels({ ...red, channels: 1, pixels: Uint8Array.of(5) }, 3).pixels]).toEqual([5, 5, 5]);
   });
 });
+
+describe('photos are turned as their EXIF data say', () => {
+  // Blocks of one colour, which JPEG keeps: red, green and blue from the left, in the upper half; the lower half is black.
+  const data = new Uint8Array(4 * 24 * 16).fill(255);
+  for (let i = 0; i < 24 * 16; i++) {
+    const [x, y] = [i % 24, Math.floor(i / 24)];
+    for (let c = 0; c < 3; c++) data[4 * i + c] = y < 8 && Math.floor(x / 8) === c ? 255 : 0;
+  }
+  const plain = Buffer.from(jpeg.encode({ width: 24, height: 16, data }, 100).data);
+  /** The same with an EXIF segment whose first directory has a width and the orientation. */
+  const turned = (orientation: number, isLittle = false, cut = 0): Buffer => {
+    const tiff = Buffer.alloc(38);
+    const write16 = (value: number, at: number) =>
+      (isLittle ? tiff.writeUInt16LE : tiff.writeUInt16BE).call(tiff, value, at);
+    const write32 = (value: number, at: number) =>
+      (isLittle ? tiff.writeUInt32LE : tiff.writeUInt32BE).call(tiff, value, at);
+    tiff.write(isLittle ? 'II' : 'MM', 0, 'latin1');
+    write16(42, 2);
+    write32(8, 4);
+    write16(2, 8);
+    for (const [at, tag, value] of [
+      [10, 0x0100, 24],
+      [22, 0x0112, orientation],
+    ] as const) {
+      write16(tag, at);
+      write16(3, at + 2);
+      write32(1, at + 4);
+      write16(value, at + 8);
+    }
+    const body = Buffer.concat([Buffer.from('Exif\0\0', 'latin1'), tiff.subarray(0, tiff.length - cut)]);
+    const head = Buffer.from([0xff, 0xe1, 0, body.length + 2]);
+    return Buffer.concat([plain.subarray(0, 2), head, body, plain.subarray(2)]);
+  };
+  /** The colour of each block of 8 by 8 pixels, row by row. */
+  const blocks = ({ height, width, pixels }: Image): string =>
+    Array.from({ length: height / 8 }, (_, row) =>
+      Array.from({ length: width / 8 }, (_, column) => {
+        const at = ((8 * row + 4) * width + 8 * column + 4) * 3;
+        return ['r', 'g', 'b'].find((_, c) => pixels[at + c]! > 128) ?? '.';
+      }).join(''),
+    ).join('/');
+
+  // What a viewer shows, from the place of the stored first row and column in each orientation of CIPA DC-008.
+  test.each([
+    [1, 'rgb/...'],
+    [2, 'bgr/...'],
+    [3, '.../bgr'],
+    [4, '.../rgb'],
+    [5, 'r./g./b.'],
+    [6, '.r/.g/.b'],
+    [7, '.b/.g/.r'],
+    [8, 'b./g./r.'],
+    [0, 'rgb/...'],
+    [9, 'rgb/...'],
+  ])('%i', async (orientation, shown) => {
+    for (const isLittle of [false, true])
+      expect(blocks(await read(turned(orientation, isLittle), 'x.jpg'))).toBe(shown);
+  });
+
+  test('damaged EXIF data say nothing', async () => {
+    expect(blocks(await read(turned(6, false, 10), 'x.jpg'))).toBe('rgb/...');
+  });
+});

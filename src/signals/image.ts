@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import jpeg from 'jpeg-js';
 import { DataError } from '../errors.js';
 import { unreadable } from '../platform/unreadable.js';
+import { jpegOrientation, upright } from './orientation.js';
 import { decodePng, isPng, sizeOfPng } from './png.js';
 
 /** An image with 8 bits per channel. */
@@ -33,17 +34,20 @@ export async function readImage(path: string): Promise<Image> {
 }
 
 /**
- * Decodes a PNG or JPEG file, detected by its first bytes. Transparent pixels are composited onto white; 16 bits become 8.
+ * Decodes a PNG or JPEG file, detected by its first bytes. Transparent pixels are composited onto white; 16 bits become 8;
+ * photos are turned as their EXIF data say.
  * Throws `DataError`, which calls the image `name`, for bytes that are neither or are broken, and for more than 100 million pixels.
  */
 export function decodeImage(bytes: Uint8Array, name: string): Image {
   imageSize(bytes, name);
   const buffer = bufferOf(bytes);
-  return namingBroken(name, () => (isPng(buffer) ? decodePng(buffer) : fromJpeg(buffer)));
+  return namingBroken(name, () =>
+    isPng(buffer) ? decodePng(buffer) : upright(fromJpeg(buffer), jpegOrientation(buffer)),
+  );
 }
 
 /**
- * Reads the size of a PNG or JPEG image from its header, in pixels. Throws `DataError`, which calls the image `name`, for bytes that
+ * Reads the size of a PNG or JPEG image from its header, in pixels, before it is turned. Throws `DataError`, which calls the image `name`, for bytes that
  * are neither or end within the header, and for more than `most` pixels.
  */
 export function imageSize(

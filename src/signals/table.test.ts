@@ -79,6 +79,7 @@ test.each([
 });
 
 test.each([
+  ["Excel's line with the delimiter", 'sep=;\r\ntime;temp\r\n0;1,5\r\n1;2\r\n'],
   ['a comment that is the header', '# time,temp\n0,1.5\n1,2\n'],
   ['one behind other comments', '# a sensor, of ours; x;y;z;w\n#\n#time,temp\n\n0,1.5\n# a comment\n1,2\n'],
   ['spaces behind commas', '# time, temp\r\n0,1.5\r\n1,2\r\n'],

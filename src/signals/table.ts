@@ -30,7 +30,8 @@ export async function readNumberTable(
   wanted?: readonly string[],
   time?: string,
 ): Promise<NumberTable> {
-  const text = (await readTextFile(path, 'a table')).replace(/\r\n?/g, '\n');
+  // Excel writes the delimiter into a line of its own.
+  const text = (await readTextFile(path, 'a table')).replace(/\r\n?/g, '\n').replace(/^sep=.(?=\n)/i, '#');
   const { header, rows, delimiter, lineOf } = recordsOf(path, text);
   const names = header.map((cell, i) => cell.trim() || `column ${i + 1}`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -44,7 +45,9 @@ export async function readNumberTable(
     throw new DataError(`${path} has no column '${missing}'; there are ${names.join(', ')}`);
   const columns = wanted ?? names.filter((name, place) => name !== time && isNumeric(rows, place, delimiter));
   if (columns.length === 0)
-    throw new DataError(`${path} has no column of numbers; there are ${names.join(', ')}`);
+    throw new DataError(
+      `${path} has no column of numbers; there are ${names.join(', ')} (columns are separated by commas, semicolons or tabs)`,
+    );
   const places = columns.map((name) => names.indexOf(name));
   const marks = decimalMarks(rows, places);
   const values = new Float32Array(rows.length * columns.length);

@@ -97,6 +97,11 @@ export async function readJson(path: string): Promise<object | undefined> {
   try {
     return JSON.parse(text) as object;
   } catch (error) {
+    if (text.startsWith('version https://git-lfs'))
+      throw new TokenizerError(
+        `${path} is a Git LFS pointer, not the file it stands for: run 'git lfs pull' in its folder`,
+        { cause: error },
+      );
     throw new TokenizerError(
       `${path} is not JSON, or was cut short (${messageOf(error)}); fetch it again from where the model came from`,
       { cause: error },

@@ -17,6 +17,13 @@ export async function bodyOf<Schema extends z.ZodType>(
   if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new ApiError(415, 'unsupported_media_type', 'send JSON, with content-type: application/json');
   }
+  const coding = context.req.header('content-encoding') ?? 'identity';
+  if (coding !== 'identity')
+    throw new ApiError(
+      415,
+      'unsupported_media_type',
+      `the content-encoding ${coding} is not read: send it uncompressed`,
+    );
   const text = await context.req.text();
   if (depthOf(text) > DEEPEST) {
     throw new ApiError(400, 'too_deep', `the body is nested deeper than ${DEEPEST} levels: flatten it`);

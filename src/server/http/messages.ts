@@ -164,10 +164,16 @@ export function orEmptyList<Schema extends z.ZodType>(schema: Schema) {
 /** A JSON Schema, which is validated when it is compiled to a grammar. */
 export const JsonSchema = orEmptyList(z.record(z.string(), z.unknown()));
 
+/** Arguments are an object: the schema of other values describes none. */
+const Parameters = JsonSchema.refine(({ type }) => [type ?? 'object'].flat().includes('object'), {
+  error: ({ input }) =>
+    `expected the schema of an object, and its type is ${JSON.stringify((input as { type: unknown }).type)}`,
+});
+
 const Declared = z.looseObject({
   name: z.string().regex(/^[\w.:/-]{1,128}$/, 'expected 1 to 128 letters, digits, or one of _ - . : and /'),
   description: optional(z.string()),
-  parameters: optional(JsonSchema),
+  parameters: optional(Parameters),
 });
 
 /** A function tool; its declaration is in `function` or, in /v1/responses, next to `type`. */

@@ -274,6 +274,7 @@ describe('parameters', () => {
     ['a temperature as a text', { temperature: '0.5' }, 'temperature', /expected a number, and it is "0.5"/],
     ['a seed between numbers', { seed: 1.5 }, 'seed', /whole number/],
     ['a bias on a token of another tokenizer', { logit_bias: { 0: 1, 50256: -100 } }, 'logit_bias.50256', /the token 50256 is not one of the 1 of tiny/],
+    ['parameters of a tool that are a list', { tools: [{ type: 'function', function: { name: 'w', parameters: { type: 'array' } } }] }, 'tools.0.function.parameters', /expected the schema of an object, and its type is "array"/],
     ['a bias of a word', { logit_bias: { yes: 5 } }, 'logit_bias.yes', /id of a token/],
     ['too many stops', { stop: Array(65).fill('a') }, 'stop', /expected at most 64 items, and it has 65/],
   ])('%s is refused', (_, sent, param, reason) => {
