@@ -71,19 +71,7 @@ const PAIRS: readonly Stage[] = [
   { task: 'mqar-64', steps: 1200, batch: 256, until: 0.998, factors: GROWING, average: 0.99 },
 ];
 
-/** With as few places as pairs, an untrained selection drops most pairs, and dropped tokens give no gradient; so all tokens are kept until the last stage. */
-const PAIRS_KEPT: readonly Stage[] = [
-  FEW_PAIRS,
-  {
-    ...{ task: 'mqar-64', length: 256, steps: 300, batch: 512 },
-    ...{ factors: GROWING, set: { attention_selected: 256 } },
-  },
-  { task: 'mqar-64', steps: 1200, batch: 256, factors: GROWING, set: { attention_selected: 512 } },
-  {
-    ...{ task: 'mqar-64', steps: 100, batch: 256, until: 0.998 },
-    factors: { '*': 0.1, '*embeddings*': 0.4, '*norm_f*': 1 },
-  },
-];
+const FEW_FACTS: Stage = { task: 'facts-8', length: 64, steps: 1500, batch: 256, until: 0.95 };
 
 const WRITTEN_STEPS: Stage = { task: 'inference-steps', length: 144, steps: 1500, batch: 256, until: 0.99 };
 
@@ -102,8 +90,8 @@ const FULL: readonly Trial[] = [
   {
     ...COMMON,
     name: 'mqar-64, as many places',
-    stages: PAIRS_KEPT,
-    designs: ['MS'],
+    stages: PAIRS,
+    designs: ['M-S-', 'hybrid-selective'],
     set: { ...NARROW, ...TIED, ...selecting(64) },
     ...{ rates: [3e-3], seeds: FIVE, count: 64, longest: 1024 },
   },
@@ -125,12 +113,53 @@ const FULL: readonly Trial[] = [
     set: { ...selecting(64), intermediate_size: 128 },
     ...{ rates: [2e-3, 4e-3], count: 16, longest: 1_048_576 },
   },
-  ...(['facts-8', 'facts-16-rewritten', 'facts-16-unmarked', 'facts-32'] as const).map((task) => ({
+  {
     ...COMMON,
-    stages: [{ task, length: 256, steps: 1500, batch: 64 }],
+    stages: [{ task: 'facts-8', length: 256, steps: 1500, batch: 64 }],
     designs: ['M-S-'],
-    set: selecting(task === 'facts-32' ? 128 : 64),
+    set: selecting(64),
     ...{ rates: [2e-3, 4e-3], count: 16, longest: 1_048_576 },
+  },
+  // In these steps `M-S-` alone learns facts-16 from long texts. Few facts in short texts first, or Muon, teach deeper siblings, too.
+  {
+    ...COMMON,
+    name: 'facts-16, short texts first',
+    stages: [
+      FEW_FACTS,
+      { task: 'facts-16', length: 128, steps: 800, batch: 128, until: 0.98 },
+      { task: 'facts-16', length: 256, steps: 1500, batch: 64 },
+    ],
+    designs: ['M-S-', ...SIBLINGS],
+    set: { ...selecting(64), intermediate_size: 128 },
+    ...{ rates: [1e-3], count: 16, longest: 1_048_576 },
+  },
+  {
+    ...COMMON,
+    name: 'facts-16, Muon',
+    stages: [{ task: 'facts-16', length: 256, steps: 1500, batch: 64, optimizer: 'muon' }],
+    set: { ...selecting(64), intermediate_size: 128 },
+    ...{ rates: [3e-3], count: 16, longest: 1_048_576 },
+  },
+  ...(
+    [
+      [
+        'facts-16-rewritten',
+        64,
+        { task: 'facts-16-rewritten', length: 128, steps: 1200, batch: 128, until: 0.98 },
+      ],
+      [
+        'facts-16-unmarked',
+        64,
+        { task: 'facts-16-unmarked', length: 128, steps: 1200, batch: 128, until: 0.98 },
+      ],
+      ['facts-32', 128, { task: 'facts-16', length: 128, steps: 800, batch: 128, until: 0.98 }],
+    ] as const
+  ).map(([task, places, between]) => ({
+    ...COMMON,
+    stages: [FEW_FACTS, between, { task, length: 256, steps: 1500, batch: 64 }],
+    designs: ['M-S-'],
+    set: selecting(places),
+    ...{ rates: [2e-3], count: 16, longest: 1_048_576 },
   })),
   {
     ...COMMON,

@@ -40,16 +40,16 @@ const LONG = { rates: RATES, tuning: 0.1 };
 /** A network that halves images between convolutions, and then has a Mamba-2 layer in both directions and one of attention. */
 const NETWORK = { designs: ['convolutional-hybrid'] };
 
-/** The config of that network, which has another number of MLPs for each task. */
-function halving(pattern: string, hidden: number): NonNullable<Trial['set']> {
+/** The config of that network, 32 wide at first, whose first places are squares of `patch` x `patch` pixels. */
+function halving(pattern: string, patch: number): NonNullable<Trial['set']> {
   return {
     pattern,
-    hidden_size: hidden,
-    intermediate_size: 2 * hidden,
+    hidden_size: 32,
+    intermediate_size: 64,
     mamba_num_heads: 1,
     num_attention_heads: 1,
     num_key_value_heads: 1,
-    input: { patch: 2, stem: 'convolution' },
+    input: { patch, stem: 'convolution' },
   };
 }
 
@@ -58,15 +58,15 @@ const FULL: readonly Trial[] = [
   {
     ...{ ...BASE, ...NETWORK },
     stages: [{ task: 'mnist', steps: 1200, batch: 64, average: 0.99 }],
-    set: halving('c/c/<M><*>-', 32),
+    set: halving('c/c/<M><*>-', 2),
     rates: [2e-3],
   },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 2000, batch: 128 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'fashion-mnist', steps: 5000, batch: 128 }], rates: [2e-3] },
   {
     ...{ ...BASE, ...NETWORK },
-    stages: [{ task: 'fashion-mnist', steps: 7000, batch: 128, average: 0.999 }],
-    set: halving('c/c/<M>-<*>-', 32),
+    stages: [{ task: 'fashion-mnist', steps: 4500, batch: 256, average: 0.999 }],
+    set: halving('c/cc/cc/<M>-<*>-', 1),
     rates: [2e-3],
   },
   ...SERIES.map(({ rates, ...stage }) => ({

