@@ -196,7 +196,7 @@ class Run {
     for (const [i, place] of places.entries()) if (holds?.[i] !== 0) data[place] = value.data[i]!;
   }
 
-  /** A sum over an axis, or the sums of all numbers along it up to each. */
+  /** A sum over an axis or the largest along it, or the sums of all numbers along it up to each. */
   private collective(lines: readonly string[], at: number): number {
     const [first, , sum, back, end] = lines.slice(at, at + 5) as [string, string, string, string, string];
     const found =
@@ -205,14 +205,16 @@ class Run {
       );
     const types = /^\}\) : \((\S+)\) -> (\S+)$/.exec(end);
     const name = found?.[2];
-    if (!types || sum !== '%s = arith.addf %l, %r : f32' || back !== `tt.${name}.return %s : f32`)
+    const how = /^%s = arith\.(addf|maxnumf) %l, %r : f32$/.exec(sum)?.[1];
+    const isKnown = how === 'addf' || (how === 'maxnumf' && name === 'reduce');
+    if (!types || !isKnown || back !== `tt.${name}.return %s : f32`)
       throw new Error(`«${first}» is not evaluated`);
     const [, id, , x, axis, reverse] = found as unknown as string[];
     const { data, type } = this.get(x!, types[1]!);
     const { dims } = parts(type);
     const made =
       name === 'reduce'
-        ? sumOver(data, dims, Number(axis))
+        ? reduced(data, dims, Number(axis), how === 'addf' ? [0, (a, b) => a + b] : [-Infinity, Math.max])
         : sumsAlong(data, dims, Number(axis), reverse === 'true');
     this.set(id!, types[2]!, made);
     return at + 4;
@@ -442,13 +444,19 @@ function sumsAlong(
   return made;
 }
 
-function sumOver(data: Float64Array, dims: readonly number[], axis: number): Float64Array {
+function reduced(
+  data: Float64Array,
+  dims: readonly number[],
+  axis: number,
+  [none, both]: readonly [number, (a: number, b: number) => number],
+): Float64Array {
   const inner = size(dims.slice(axis + 1));
   const count = dims[axis]!;
-  const made = new Float64Array(data.length / count);
+  const made = new Float64Array(data.length / count).fill(none);
   for (let i = 0; i < data.length; i++) {
     const outer = Math.floor(i / (inner * count));
-    made[outer * inner + (i % inner)]! += data[i]!;
+    const place = outer * inner + (i % inner);
+    made[place] = both(made[place]!, data[i]!);
   }
   return made;
 }

@@ -132,13 +132,23 @@ export class KernelBuilder {
 
   /** The sum over an axis, which stays as one of size 1, in its place or in another. */
   sum(x: KernelValue, axis: number, place = axis): KernelValue {
+    return this.expand(this.reduced('addf', x, axis), place);
+  }
+
+  /** The largest of all numbers, a scalar. */
+  largest(x: KernelValue): KernelValue {
+    return x.dims.reduce((all) => this.reduced('maxnumf', all, 0), x);
+  }
+
+  /** What is left of an axis, without it. */
+  private reduced(name: 'addf' | 'maxnumf', x: KernelValue, axis: number): KernelValue {
     const dims = x.dims.filter((_, i) => i !== axis);
-    const reduced = this.emit(
-      `"tt.reduce"(${x.id}) <{axis = ${axis} : i32}> ({\n^bb0(%l: f32, %r: f32):\n%s = arith.addf %l, %r : f32\ntt.reduce.return %s : f32\n}) : (${type(x)}) -> ${typeText('f32', dims)}`,
+    const made = dims.length === 0 ? 'f32' : typeText('f32', dims);
+    return this.emit(
+      `"tt.reduce"(${x.id}) <{axis = ${axis} : i32}> ({\n^bb0(%l: f32, %r: f32):\n%s = arith.${name} %l, %r : f32\ntt.reduce.return %s : f32\n}) : (${type(x)}) -> ${made}`,
       'f32',
       dims,
     );
-    return this.expand(reduced, place);
   }
 
   /** The place so many numbers (a scalar i64) behind another. */
@@ -151,6 +161,11 @@ export class KernelBuilder {
   /** The one number at a place. */
   loadOne(pointer: KernelPointer): KernelValue {
     return this.emit(`tt.load ${pointer.id} : !tt.ptr<${pointer.element}>`, pointer.element, []);
+  }
+
+  /** Writes one number. */
+  storeOne(pointer: KernelPointer, x: KernelValue): void {
+    this.lines.push(`tt.store ${pointer.id}, ${x.id} : !tt.ptr<${pointer.element}>`);
   }
 
   /** The numbers behind a place at such distances, in the pointer's type; 0 where `mask` does not hold. */

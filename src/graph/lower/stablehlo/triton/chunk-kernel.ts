@@ -247,15 +247,23 @@ export class ChunkKernel extends KernelBuilder {
     );
   }
 
-  /** How far decays reach in a chunk of this head, of an array [batch, chunks, heads]: see `decaysOf`. */
-  reach(array: KernelPointer, chunk: KernelValue): KernelValue {
+  /** The place of this head's number for a chunk, in an array [batch, chunks, heads]. */
+  private ofChunk(array: KernelPointer, chunk: KernelValue): KernelPointer {
     const { heads } = this.shape;
     const row = this.add(
       this.multiply(this.long(this.row), this.integer(chunksOf(this.shape), 'i64')),
       this.long(chunk),
     );
-    const place = this.add(this.multiply(row, this.integer(heads, 'i64')), this.long(this.head));
-    return this.loadOne(this.at(array, place));
+    return this.at(array, this.add(this.multiply(row, this.integer(heads, 'i64')), this.long(this.head)));
+  }
+
+  /** The number of this head for a chunk, of an array [batch, chunks, heads]. */
+  readOne(array: KernelPointer, chunk: KernelValue): KernelValue {
+    return this.loadOne(this.ofChunk(array, chunk));
+  }
+
+  writeOne(array: KernelPointer, chunk: KernelValue, x: KernelValue): void {
+    this.storeOne(this.ofChunk(array, chunk), x);
   }
 
   /**
@@ -335,26 +343,24 @@ export class ChunkKernel extends KernelBuilder {
   ): KernelValue[] {
     const { steps, keySize, element } = this.shape;
     const isOther = side === 'later' ? this.isLater() : this.isEarlier();
-    const each = (masked: (gradient: KernelValue) => KernelValue, factors: readonly KernelValue[]) =>
-      own.map(
-        (a) =>
-          across.reduce<KernelValue | undefined>(
-            (sum, b, i) => this.product(masked(this.productTransposed(a, b)), factors[i]!, sum),
-            undefined,
-          )!,
-      );
+    const through = (a: KernelValue, mask: KernelValue, factors: readonly KernelValue[]): KernelValue =>
+      across.reduce<KernelValue | undefined>((sum, b, i) => {
+        const gradient = this.narrow(this.productTransposed(a, b), mask.element as 'f32' | 'bf16');
+        return this.product(this.multiply(gradient, mask), factors[i]!, sum);
+      }, undefined)!;
     if (!decays.reach) {
       const decay = this.where(isOther, this.betweenAll(decays));
-      return each((g) => this.multiply(g, decay), others);
+      return own.map((a) => through(a, decay, others));
     }
     const zeros = own.map(() => this.fill(0, [steps, keySize]));
     return this.sizes(decays.reach, zeros, (size, before, i) => {
       const { ofLater, ofEarlier, isOwn } = this.decaysOf(decays, size, i);
       const [ofOwn, ofOther] = side === 'later' ? [ofLater, ofEarlier] : [ofEarlier, ofLater];
-      const isThere = this.both(isOwn, isOther);
+      // Numbers to multiply with, two of which are in a register: a condition of all would be kept as bytes.
+      const ones = this.where(this.both(isOwn, isOther), this.fill(1, [steps, steps]));
+      const mask = this.narrow(ones, element);
       const factors = others.map((x) => this.multiply(x, this.narrow(ofOther, element)));
-      const sums = each((g) => this.where(isThere, g), factors);
-      return before.map((sum, n) => this.add(sum, this.multiply(sums[n]!, ofOwn)));
+      return own.map((a, n) => this.add(before[n]!, this.multiply(through(a, mask, factors), ofOwn)));
     });
   }
 

@@ -5,7 +5,7 @@ import type { CallResult } from '../custom-call.js';
 import type { Plain, Value } from '../value.js';
 import type { KernelPointer, KernelValue } from './builder.js';
 import { type ChunkKernel, chunksOf } from './chunk-kernel.js';
-import { call, carried, prepared, summedGates, tilesOf, WARPS, writesOf } from './recurrence.js';
+import { call, carried, prepared, tilesOf, WARPS, warpsOf, writesOf } from './recurrence.js';
 
 /** The gradient by each of `linearRecurrence`'s operands but the documents; undefined where there is no kernel for it. */
 export function recurrenceGradientByKernels(
@@ -36,7 +36,7 @@ export function recurrenceGradientByKernels(
     ? call(
         builder,
         shape,
-        { name: 'recurrence_chunks_back', places: chunks, warps: WARPS.few },
+        { name: 'recurrence_chunks_back', places: chunks, warps: WARPS },
         { seen: seen.at(-1)!, inverse: inverse!, kept: kept.at(-1)!, dOutput },
         { own: per(valueSize), perState: per(keySize) },
         (kernel, arrays) => {
@@ -63,7 +63,7 @@ export function recurrenceGradientByKernels(
   const through = call(
     builder,
     shape,
-    { name: 'recurrence_states_back', places: valueSize / columns, warps: WARPS.few },
+    { name: 'recurrence_states_back', places: valueSize / columns, warps: WARPS },
     { sums, asked, dOutput, found, own: back?.own, perState: back?.perState, dLast },
     {
       dStates: { element, dims: [batch, chunks, count, keySize, valueSize] },
@@ -120,7 +120,7 @@ export function recurrenceGradientByKernels(
     };
   };
 
-  const warps = shape.isPerKey ? WARPS.many : WARPS.few;
+  const warps = warpsOf(shape);
   // By what asks and, apart from it, by what is written under: registers do not hold both.
   const byAsking = call(
     builder,
@@ -136,19 +136,23 @@ export function recurrenceGradientByKernels(
     },
     (kernel, arrays) => {
       const { chunk, seeds, writes, ...tiles } = tilesBack(kernel, arrays);
-      const within = kernel.decayedProductsBack('later', seeds, writes, tiles.written, tiles.decays);
+      const written = tiles.written();
+      // Nothing decays between a token and itself.
+      const own = writes.map((x) => kernel.sum(kernel.times(seeds[0]!, x), 1));
+      const within = kernel.decayedProductsBack('later', seeds, writes, written, tiles.decays);
       const before = kernel.readState(arrays.states, chunk);
       const sinceStart = tiles.sinceStart();
       const made = within.map((x, i) =>
         kernel.add(x, kernel.multiply(kernel.productTransposed(seeds[i]!, before), sinceStart)),
       );
-      const gained = made.map((x, i) => kernel.times(tiles.asking[i]!, x));
+      const asking = tiles.asking();
+      const gained = made.map((x, i) => kernel.times(asking[i]!, x));
       kernel.write(arrays.gained, chunk, kernel.perGate(total(kernel, gained)));
-      // Nothing decays between a token and itself.
-      const own = writes.map((x, i) =>
-        kernel.times(tiles.written[i]!, kernel.sum(kernel.times(seeds[0]!, x), 1)),
+      kernel.write(
+        arrays.dQuery,
+        chunk,
+        total(kernel, [made[0]!, ...own.map((x, i) => kernel.times(written[i]!, x))]),
       );
-      kernel.write(arrays.dQuery, chunk, total(kernel, [made[0]!, ...own]));
       const dFind = made[1]!;
       if (find) kernel.write(arrays.dFind, chunk, dFind);
       if (removes === 'key') {
@@ -158,7 +162,7 @@ export function recurrenceGradientByKernels(
       if (!rate) return;
       kernel.write(arrays.dKey, chunk, kernel.multiply(dFind, tiles.rate!));
       const ofValue = kernel.times(kernel.read(arrays.value, chunk, valueSize), seeds[1]!);
-      const dRate = kernel.subtract(kernel.sum(kernel.times(tiles.key, dFind), 1), kernel.sum(ofValue, 1));
+      const dRate = kernel.subtract(kernel.sum(kernel.times(written[0]!, dFind), 1), kernel.sum(ofValue, 1));
       kernel.write(arrays.dRate, chunk, dRate);
     },
   );
@@ -176,8 +180,11 @@ export function recurrenceGradientByKernels(
       ...(remove && { dRemove: like(remove, keySize) }),
     },
     (kernel, arrays) => {
-      const { chunk, seeds, writes, query, written, last, ...tiles } = tilesBack(kernel, arrays);
-      const within = kernel.decayedProductsBack('earlier', writes, seeds, tiles.asking, tiles.decays);
+      const { chunk, seeds, writes, last, ...tiles } = tilesBack(kernel, arrays);
+      const asking = tiles.asking();
+      const own = writes.map((x) => kernel.sum(kernel.times(seeds[0]!, x), 1));
+      const within = kernel.decayedProductsBack('earlier', writes, seeds, asking, tiles.decays);
+      const written = tiles.written();
       const dAfter = kernel.readState(arrays.dStates, chunk);
       const untilEnd = tiles.untilEnd();
       const before = kernel.readState(arrays.states, chunk);
@@ -189,8 +196,7 @@ export function recurrenceGradientByKernels(
         ends = kernel.add(ends, kernel.sum(kernel.times(written[i]!, ofState), 0));
         const all = kernel.add(within[i]!, ofState);
         lost.push(kernel.times(written[i]!, all));
-        const own = kernel.sum(kernel.times(seeds[0]!, writes[i]!), 1);
-        const terms = [all, kernel.times(query, own)];
+        const terms = [all, kernel.times(asking[0]!, own[i]!)];
         if (rate) terms.push(kernel.wide(kernel.read(arrays.ofKey, chunk, keySize)));
         kernel.write(array, chunk, total(kernel, terms));
       }
@@ -205,7 +211,7 @@ export function recurrenceGradientByKernels(
       : call(
           builder,
           shape,
-          { name: 'recurrence_values_back', places: chunks, warps: WARPS.few },
+          { name: 'recurrence_values_back', places: chunks, warps: WARPS },
           { seen: seen[0]!, dOutput, kept: kept[0]!, dStates, foundValues, dFound },
           { dValue: { element: value.element, dims: value.dims } },
           (kernel, arrays) => {
@@ -220,7 +226,17 @@ export function recurrenceGradientByKernels(
             kernel.write(arrays.dValue, chunk, sum);
           },
         );
-  const dGate = summedGates(builder, shape, byWritten.changes, true);
+  const { dGate } = call(
+    builder,
+    shape,
+    { name: 'recurrence_gates_back', places: chunks, warps: WARPS },
+    { changes: byWritten.changes },
+    { dGate: { element: shape.isPerKey ? element : 'f32', dims: gate.dims } },
+    (kernel, arrays) => {
+      const changes = kernel.read(arrays.changes, kernel.place, kernel.gateSize);
+      kernel.write(arrays.dGate, kernel.place, kernel.cumulative(changes, 0, true));
+    },
+  );
 
   const shared = (x: Plain, like: Plain): Plain =>
     builder.as(gathered(builder, x, keySize, like.dims[2]! / keySize), like.element);
@@ -229,7 +245,11 @@ export function recurrenceGradientByKernels(
     shared(byWritten.dKey, key),
     dValue,
     isFirst
-      ? builder.select(builder.broadcast(isFirst, dGate.dims), builder.splat(0, 'f32', dGate.dims), dGate)
+      ? builder.select(
+          builder.broadcast(isFirst, dGate.dims),
+          builder.splat(0, dGate.element, dGate.dims),
+          dGate,
+        )
       : dGate,
     through.dState,
     byAsking.dRate,

@@ -35,11 +35,16 @@ interface Shape extends ChunkShape {
 
 /** Sizes of states that are taken: powers of two. Larger ones in float32 would not fit into the memory that threads share. */
 const SIZES = { least: 16, most: { bf16: 128, f32: 64 } };
-/** Tokens of a chunk, and columns of the state that a program carries on. */
+/** Tokens of a chunk, and numbers of the state that a program carries on, of some columns. */
 const STEPS = 64;
-const COLUMNS = 32;
-/** Warps of a program, and of those that have too many matrices for the registers of so few. */
-export const WARPS = { few: 4, many: 8 };
+const CARRIED = { bf16: 4096, f32: 2048 };
+/** Warps of a program. */
+export const WARPS = 4;
+
+/** Those of the programs with most matrices: twice as many where these are so large that registers would not hold them. */
+export function warpsOf({ isPerKey, keySize, element }: Shape): number {
+  return isPerKey && (keySize > 64 || element === 'f32') ? 2 * WARPS : WARPS;
+}
 
 /** Log decay in the first tokens of documents: of 8e-40, which leaves the sums of gates most of their bits. */
 const NEVER = -90;
@@ -115,25 +120,21 @@ export function prepared(
   const shape: Shape = {
     ...{ batch, sequence, heads: heads.value, keySize, valueSize },
     steps: Math.min(STEPS, 2 ** Math.max(4, Math.ceil(Math.log2(sequence)))),
-    columns: Math.min(COLUMNS, valueSize),
+    columns: Math.min(CARRIED[element] / keySize, valueSize),
     isPerKey: gates.dims[2] !== heads.value,
     element,
     queryHeads: heads.query,
     keyHeads: heads.key,
     removes,
   };
-  const taken = (x: Value): Plain => {
-    const plain = builder.plain(x);
-    return plain.element === 'bf16' ? plain : builder.wide(plain);
-  };
   const isFirst = documents && firstOfDocument(builder, builder.plain(documents));
   return {
     shape,
-    query: taken(query!),
-    key: taken(key!),
-    value: taken(value!),
-    find: find && taken(find),
-    remove: removes === 'other' ? taken(remove!) : undefined,
+    query: builder.narrow(query!),
+    key: builder.narrow(key!),
+    value: builder.narrow(value!),
+    find: find && builder.narrow(find),
+    remove: removes === 'other' ? builder.narrow(remove!) : undefined,
     rate: beta && builder.wide(beta),
     gate: isFirst
       ? builder.select(builder.broadcast(isFirst, gates.dims), builder.splat(NEVER, 'f32'), gates)
@@ -150,6 +151,15 @@ function firstOfDocument(builder: StableHloBuilder, documents: Plain): Plain {
   return builder.reshape(builder.compare('NE', documents, before), [batch, sequence, 1]);
 }
 
+/** What is made when it is first called for. */
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
 /** What a chunk's tokens are multiplied with: the operands' tiles, and their decay. */
 export function tilesOf(
   kernel: ChunkKernel,
@@ -163,21 +173,28 @@ export function tilesOf(
   const chunk = kernel.place;
   const ofKeys = (array: KernelPointer): KernelValue =>
     kernel.narrow(kernel.read(array, chunk, keySize, { own: keyHeads }), element);
-  const query = kernel.narrow(kernel.read(arrays.query, chunk, keySize, { own: queryHeads }), element);
-  const key = ofKeys(arrays.key);
   const rate = arrays.rate && kernel.read(arrays.rate, chunk, 1);
-  const find = arrays.find ? ofKeys(arrays.find) : rate && kernel.narrow(kernel.times(key, rate), element);
-  const remove = removes === 'other' ? ofKeys(arrays.remove!) : undefined;
+  const key = once(() => ofKeys(arrays.key));
+  const query = once(() =>
+    kernel.narrow(kernel.read(arrays.query, chunk, keySize, { own: queryHeads }), element),
+  );
+  const find = once(() =>
+    arrays.find ? ofKeys(arrays.find) : rate && kernel.narrow(kernel.times(key(), rate), element),
+  );
   const sums = kernel.read(arrays.sums, chunk, kernel.gateSize);
   const last = kernel.lastGates(arrays.sums, chunk);
-  const reach = arrays.reach && kernel.reach(arrays.reach, chunk);
+  const reach = arrays.reach && kernel.readOne(arrays.reach, chunk);
   return {
-    ...{ chunk, query, key, rate, find, last },
+    ...{ chunk, rate, last },
     decays: { sums: arrays.sums, own: sums, chunk, reach },
-    /** Keys by which the state, and what was written, is asked. */
-    asking: find ? [query, find] : [query],
-    /** Keys under which is written. */
-    written: remove ? [key, remove] : [key],
+    /** By these the state, and what was written, is asked. Each tile is loaded where it is first called for. */
+    query,
+    find,
+    asking: () => [query(), find() ?? []].flat(),
+    /** Keys under which is written: the key and, if there is, what removes. Loaded where it is first called. */
+    written: once(() =>
+      removes === 'other' ? ([key(), ofKeys(arrays.remove!)] as const) : ([key()] as const),
+    ),
     sinceStart: () => kernel.exp2(sums),
     untilEnd: () => kernel.exp2(kernel.negative(kernel.absolute(kernel.subtract(last, sums)))),
   };
@@ -212,12 +229,12 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const erases = removes !== 'nothing';
   const per = (size: number): CallResult => ({ element, dims: [batch, sequence, heads * size] });
 
-  const sums = summedGates(builder, shape, gate, false);
-  const reach = shape.isPerKey ? reachOf(builder, given) : undefined;
+  const { sums, fastest } = summedGates(builder, shape, gate);
+  const reach = fastest && reachOf(builder, shape, fastest);
   const made = call(
     builder,
     shape,
-    { name: 'recurrence_chunks', places: chunks, warps: shape.isPerKey ? WARPS.many : WARPS.few },
+    { name: 'recurrence_chunks', places: chunks, warps: warpsOf(shape) },
     { query, key, find, remove, rate, ...(erases && { value }), sums, reach },
     {
       asked: per(keySize),
@@ -233,19 +250,22 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
     },
     (kernel, arrays) => {
       const tiles = tilesOf(kernel, shape, arrays);
-      const { chunk, query, find, rate, asking, written } = tiles;
-      const [sinceStart, untilEnd] = [tiles.sinceStart(), tiles.untilEnd()];
-      kernel.write(arrays.asked, chunk, kernel.times(query, sinceStart));
+      const { chunk, rate } = tiles;
+      const written = tiles.written();
+      const untilEnd = tiles.untilEnd();
       kernel.write(arrays.kept, chunk, kernel.times(written[0]!, untilEnd));
       if (remove) kernel.write(arrays.keptRemove, chunk, kernel.times(written[1]!, untilEnd));
-      const found = find && kernel.narrow(kernel.times(find, sinceStart), element);
-      if (found) kernel.write(arrays.found, chunk, found);
-      const [seen, asked] = kernel.decayedProducts(asking, written, tiles.decays);
-      for (const [i, array] of [arrays.seen, arrays.seenRemove].slice(0, written.length).entries()) {
-        const own = kernel.sum(kernel.times(query, written[i]!), 1);
-        kernel.write(array, chunk, kernel.withDiagonal(seen![i]!, own));
-      }
-      if (!found) return;
+      const query = tiles.query();
+      kernel.write(arrays.asked, chunk, kernel.times(query, tiles.sinceStart()));
+      const own = written.map((x) => kernel.sum(kernel.times(query, x), 1));
+      const [seen] = kernel.decayedProducts([query], written, tiles.decays);
+      for (const [i, array] of [arrays.seen, arrays.seenRemove].slice(0, written.length).entries())
+        kernel.write(array, chunk, kernel.withDiagonal(seen![i]!, own[i]!));
+      const find = tiles.find();
+      if (!find) return;
+      const found = kernel.narrow(kernel.times(find, tiles.sinceStart()), element);
+      kernel.write(arrays.found, chunk, found);
+      const [asked] = kernel.decayedProducts([find], written, tiles.decays);
       const inverse = kernel.narrow(kernel.inverse(asked!.at(-1)!), element);
       kernel.write(arrays.inverse, chunk, inverse);
       kernel.write(arrays.perState, chunk, kernel.product(inverse, found));
@@ -263,7 +283,7 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const through = call(
     builder,
     shape,
-    { name: 'recurrence_states', places: valueSize / columns, warps: WARPS.few },
+    { name: 'recurrence_states', places: valueSize / columns, warps: WARPS },
     { sums, kept, keptRemove, perState, own, ...(removes !== 'key' && { value }), state },
     {
       states: { element, dims: [batch, chunks, heads, keySize, valueSize] },
@@ -317,35 +337,35 @@ export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   };
 }
 
-/** The sums of numbers of gates up to each token of a chunk, as logarithms to base 2; or, `back`, of their gradients from each token on. */
-export function summedGates(builder: StableHloBuilder, shape: Shape, gates: Plain, back: boolean): Plain {
-  const { sums } = call(
+/**
+ * The sums of gates up to each token of a chunk, as logarithms to base 2; with a gate for each key also the largest decay of a token in each
+ * chunk, [batch, chunks, heads].
+ */
+function summedGates(builder: StableHloBuilder, shape: Shape, gates: Plain) {
+  const { batch, heads } = shape;
+  const chunks = chunksOf(shape);
+  return call(
     builder,
     shape,
-    { name: back ? 'recurrence_sums_back' : 'recurrence_sums', places: chunksOf(shape), warps: WARPS.few },
+    { name: 'recurrence_sums', places: chunks, warps: WARPS },
     { gates },
-    { sums: { element: 'f32', dims: gates.dims } },
+    {
+      sums: { element: 'f32', dims: gates.dims },
+      ...(shape.isPerKey && { fastest: { element: 'f32', dims: [batch, chunks, heads] } }),
+    },
     (kernel, arrays) => {
       const chunk = kernel.place;
-      const sums = kernel.cumulative(kernel.read(arrays.gates, chunk, kernel.gateSize), 0, back);
-      kernel.write(
-        arrays.sums,
-        chunk,
-        back ? sums : kernel.multiply(sums, kernel.fill(Math.LOG2E, sums.dims)),
-      );
+      const gates = kernel.read(arrays.gates, chunk, kernel.gateSize);
+      const sums = kernel.cumulative(gates, 0, false);
+      kernel.write(arrays.sums, chunk, kernel.multiply(sums, kernel.fill(Math.LOG2E, sums.dims)));
+      if (shape.isPerKey) kernel.writeOne(arrays.fastest, chunk, kernel.largest(kernel.absolute(gates)));
     },
   );
-  return sums;
 }
 
 /** log2 of the tokens, at least one and at most half a chunk, in which no key of a head's chunk decays to less than 2^-MOST. */
-function reachOf(builder: StableHloBuilder, { shape, gate }: Prepared): Plain {
-  const { batch, sequence, heads, keySize, steps } = shape;
-  const chunks = chunksOf(shape);
-  const whole = builder.pad(builder.unary('abs', gate), 1, 0, chunks * steps - sequence);
-  const each = builder.reshape(whole, [batch, chunks, steps, heads, keySize]);
-  const most = builder.reduce('maximum', each, [2, 4]);
-  const tokens = builder.binary('divide', builder.splat(MOST * Math.LN2, 'f32', most.dims), most);
+function reachOf(builder: StableHloBuilder, { steps }: Shape, fastest: Plain): Plain {
+  const tokens = builder.binary('divide', builder.splat(MOST * Math.LN2, 'f32', fastest.dims), fastest);
   const bits = builder.binary('divide', builder.unary('log', tokens), builder.splat(Math.LN2, 'f32'));
   const [least, largest] = [0, Math.log2(steps) - 1].map((bound) => builder.splat(bound, 'f32'));
   return builder.as(builder.binary('minimum', builder.binary('maximum', bits, least!), largest!), 'i32');
@@ -372,7 +392,7 @@ export function recurrenceByKernels(
   const { output } = call(
     builder,
     shape,
-    { name: 'recurrence_output', places: chunksOf(shape), warps: WARPS.few },
+    { name: 'recurrence_output', places: chunksOf(shape), warps: WARPS },
     { asked, states, seen: seen[0]!, seenRemove: seen[1], write: write!, other },
     { output: { element, dims: value.dims } },
     (kernel, arrays) => {
