@@ -337,7 +337,15 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     if (process.env.HEDDLE_SCREENSHOTS)
       await page.screenshot({ path: join(process.env.HEDDLE_SCREENSHOTS, 'library.png') });
     expect(await seriousViolations(page)).toEqual([]);
-    // It is found, and shown.
+    // It is found, and shown, with a picture that comes only after the document is removed.
+    let draw = (): void => {};
+    const drawn = new Promise<void>((resolve) => {
+      draw = resolve;
+    });
+    await page.route('**/image?**', async (route) => {
+      await drawn;
+      await route.continue().catch(() => {});
+    });
     await page.getByPlaceholder('Ask, or search for words').fill('tumbles');
     await page.getByRole('button', { name: 'Ask', exact: true }).click();
     await page.getByText('Lapwings.pdf, page 1').first().waitFor();
@@ -360,6 +368,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await remove.waitFor({ state: 'detached' });
     await line('Lapwings.pdf').waitFor({ state: 'detached' });
+    draw();
     expect(existsSync(join(files, 'Lapwings.pdf'))).toBe(false);
     if (process.env.HEDDLE_SCREENSHOTS) {
       await page.setViewportSize({ width: 390, height: 844 });

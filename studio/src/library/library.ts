@@ -198,11 +198,19 @@ export function look({ content, page, boxes, text }: Looking): void {
 }
 
 /** A page's picture. */
-export async function pagePicture(content: string, page: number, scale: number): Promise<ImageBitmap> {
-  const response = await send(`/v1/archive/documents/${content}/pages/${page}/image?scale=${scale}`, {});
+export async function pagePicture(
+  content: string,
+  page: number,
+  scale: number,
+  signal: AbortSignal,
+): Promise<ImageBitmap> {
+  const path = `/v1/archive/documents/${content}/pages/${page}/image?scale=${scale}`;
+  const response = await send(path, { signal });
   return createImageBitmap(await response.blob());
 }
 
 /** A page's text, and how it was read. */
-export const pageText = (content: string, page: number): Promise<PageRecord> =>
-  getJson(`/v1/archive/documents/${content}/pages/${page}`);
+export async function pageText(content: string, page: number, signal: AbortSignal): Promise<PageRecord> {
+  const response = await send(`/v1/archive/documents/${content}/pages/${page}`, { signal });
+  return (await response.json()) as PageRecord;
+}

@@ -73,23 +73,21 @@ function Sheet({
   const first = useRef<HTMLElement>(null);
   const [text, setText] = useState<PageRecord>();
   useEffect(() => {
-    let gone = false;
-    pageText(content, page).then((found) => {
-      if (!gone) setText(found);
-    }, report);
+    // Nobody wants to know what goes wrong with a page that has been left.
+    const left = new AbortController();
+    const { signal } = left;
+    pageText(content, page, signal).then(setText, report);
     const show = async (): Promise<void> => {
-      const picture = await pagePicture(content, page, 2);
+      const picture = await pagePicture(content, page, 2, signal);
       const sheet = canvas.current;
-      if (gone || !sheet) return;
+      if (signal.aborted || !sheet) return;
       sheet.width = picture.width;
       sheet.height = picture.height;
       sheet.getContext('2d')?.drawImage(picture, 0, 0);
       picture.close();
     };
     if (drawn) show().catch(report);
-    return () => {
-      gone = true;
-    };
+    return () => left.abort();
   }, [content, page, drawn]);
   useEffect(() => first.current?.scrollIntoView({ block: 'nearest' }), [boxes, passage, text]);
   const { width, height } = text ?? {};
