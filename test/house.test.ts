@@ -1,6 +1,6 @@
 /** The structure of the code: a room imports only from the rooms below it, and no files import values in a cycle. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
@@ -161,4 +161,42 @@ test('no files import values in a cycle', () => {
   };
   for (const file of files) visit(file);
   expect(circles).toEqual([]);
+});
+
+const project = fileURLToPath(new URL('../', import.meta.url));
+
+/** Scripts that import the built files: programs of `bench`, `scripts` and what runs after an install. The compiler does not see them. */
+const scripts = ['', 'bench', 'scripts']
+  .flatMap((folder) =>
+    readdirSync(join(project, folder), { recursive: folder !== '', encoding: 'utf8' })
+      .filter((path) => /\.m?js$/.test(path) && !/(^|[/\\])(node_modules|repository)[/\\]/.test(path))
+      .map((path) => join(project, folder, path)),
+  )
+  .map((path) => ({ path, source: readFileSync(path, 'utf8') }));
+
+const imported = scripts.flatMap(({ path, source }) => [
+  ...[...source.matchAll(/^import \{([^}]*)\} from '([^']+)';$/gm)].map(([, names, from]) => ({
+    path,
+    names: names!,
+    file: resolve(dirname(path), from!),
+  })),
+  ...[
+    ...source.matchAll(/const (\w+) = new URL\('([^']+)'.*?const \{([^}]*)\} = await import\(\1\.href\)/gs),
+  ].map(([, , from, names]) => ({ path, names: names!, file: resolve(dirname(path), from!) })),
+]);
+
+test('scripts import only what the built files export', async () => {
+  const built = join(project, 'dist') + sep;
+  const missing: string[] = [];
+  let count = 0;
+  for (const { path, names, file } of imported.filter(({ file }) => file.startsWith(built))) {
+    const module: object = await import(join(root, `${file.slice(built.length, -'.js'.length)}.ts`));
+    for (const name of names.split(',').map((name) => name.trim().split(' as ')[0]!)) {
+      if (name === '') continue;
+      count += 1;
+      if (!(name in module)) missing.push(`${relative(project, path)} imports ${name}`);
+    }
+  }
+  expect(missing).toEqual([]);
+  expect(count).toBeGreaterThan(0);
 });

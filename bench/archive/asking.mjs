@@ -14,7 +14,8 @@ import { promptOf } from '../../dist/archive/ask.js';
 import { LocalModel } from '../../dist/archive/index.js';
 import { median } from '../../dist/evidence/section.js';
 import { loadModel, newStateId, openStore, StateLibrary } from '../../dist/generate/index.js';
-import { layoutOf, Snapshot } from '../../dist/generate/snapshot.js';
+import { Snapshot } from '../../dist/generate/snapshot.js';
+import { layoutOf } from '../../dist/generate/state-file.js';
 import { DTYPES } from '../../dist/graph/index.js';
 import { writeShape } from './shapes.mjs';
 

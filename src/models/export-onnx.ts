@@ -114,7 +114,7 @@ function described(
 }
 
 /** The location of each weight, relative to a model file in the same folder. */
-function piecesOf(weights: ReadonlyMap<string, Weight>): Map<string, WeightSource> {
+export function piecesOf(weights: ReadonlyMap<string, Weight>): Map<string, WeightSource> {
   return new Map(
     Array.from(weights, ([name, weight]): [string, WeightSource] => {
       const pieceOf = (part: StoredPart | TensorData): WeightPiece => {

@@ -44,6 +44,11 @@ async function load(): Promise<void> {
   }
 }
 
+/** Downloads ONNX Runtime if it is missing. Throws `DeviceError` as `loadOnnxRuntime` does. */
+export async function ensureOnnxRuntime(): Promise<void> {
+  if (availableFolder() === undefined) await fetchPackage();
+}
+
 /** The version of ONNX Runtime on this machine, if there is one. */
 export function availableOnnxRuntime(): string | undefined {
   const folder = availableFolder();
