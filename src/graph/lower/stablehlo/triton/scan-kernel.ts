@@ -28,6 +28,8 @@ interface Tile {
 /** Numbers that a thread loads at once, and numbers of states that it has, at most. */
 const VECTOR = 4;
 const MOST_NUMBERS = 32;
+/** Numbers of states in as many steps as are loaded at once; where a thread has more of them, one step is. */
+const NUMBERS_AHEAD = 16;
 /** Channels of a program at most. */
 const MOST_CHANNELS = 64;
 /** Numbers of a channel's state at most. */
@@ -233,7 +235,16 @@ export class ScanKernel extends KernelBuilder {
     this.store(...this.states(array), x);
   }
 
-  /** Goes through the tokens, each of which is loaded while the one before it is computed. */
+  /** Tokens that are loaded at once, before those ahead of them are computed: several where a thread has few numbers, whose steps are short. */
+  private get ahead(): number {
+    const { sequence } = this.shape;
+    const { vector, registers, channelRegisters } = this.tile;
+    let ahead = Math.max(1, NUMBERS_AHEAD / (vector * registers * channelRegisters));
+    while (sequence % ahead !== 0) ahead /= 2;
+    return ahead;
+  }
+
+  /** Goes through the tokens, which are loaded while those before them are computed. */
   tokens<Raw extends Record<string, KernelValue>>(
     load: (t: KernelValue) => Raw,
     initial: readonly KernelValue[],
@@ -241,16 +252,30 @@ export class ScanKernel extends KernelBuilder {
     body: (t: KernelValue, raw: Raw, states: readonly KernelValue[]) => readonly KernelValue[],
   ): KernelValue[] {
     const { sequence } = this.shape;
+    const { ahead } = this;
     const last = this.integer(sequence - 1);
     const at = (i: KernelValue): KernelValue => (reverse ? this.subtract(last, i) : i);
-    const first = load(at(this.integer(0)));
-    const names = Object.keys(first);
-    const count = initial.length;
-    const ends = this.loop(this.integer(0), sequence, [...initial, ...Object.values(first)], (i, values) => {
-      const raw = Object.fromEntries(names.map((name, n) => [name, values[count + n]!])) as Raw;
-      const next = load(at(this.minimum(this.add(i, this.integer(1)), last)));
-      return [...body(at(i), raw, values.slice(0, count)), ...Object.values(next)];
+    /** The tokens of a round of the loop. */
+    const places = (round: KernelValue): KernelValue[] => {
+      const first = this.multiply(round, this.integer(ahead));
+      return Array.from({ length: ahead }, (_, n) => at(this.add(first, this.integer(n))));
+    };
+    const first = places(this.integer(0)).map(load);
+    const names = Object.keys(first[0]!);
+    const flat = (raws: readonly Raw[]): KernelValue[] => raws.flatMap((raw) => Object.values(raw));
+    const rounds = sequence / ahead;
+    const ends = this.loop(this.integer(0), rounds, [...initial, ...flat(first)], (round, values) => {
+      const loaded = values.slice(initial.length);
+      const next = places(this.minimum(this.add(round, this.integer(1)), this.integer(rounds - 1))).map(load);
+      const states = places(round).reduce<readonly KernelValue[]>(
+        (states, t, n) => {
+          const own = loaded.slice(n * names.length, (n + 1) * names.length);
+          return body(t, Object.fromEntries(names.map((name, i) => [name, own[i]!])) as Raw, states);
+        },
+        values.slice(0, initial.length),
+      );
+      return [...states, ...flat(next)];
     });
-    return ends.slice(0, count);
+    return ends.slice(0, initial.length);
   }
 }
