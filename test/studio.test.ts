@@ -232,11 +232,16 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await finished(page);
     await say(page, 'And the Treasury');
     const tokens = Number((await figure(page, 'tokens'))!.replace(',', ''));
-    // Keys and values of 10 layers of width 256, in float32.
-    const size = formatBytes(tokens * 10 * 2 * 256 * 4);
-    expect(await page.locator('#memory figcaption').textContent()).toMatch(
-      new RegExp(`after ${tokens}\\. Dashed: .* would hold ${size}\\.$`),
-    );
+    // Keys and values of 10 layers of width 256, in 16 bits and for four heads together.
+    const perToken = 10 * 2 * 64 * 2;
+    const caption = (await page.locator('#memory figcaption').textContent())!;
+    const held = formatBytes(tokens * perToken);
+    const said = new RegExp(
+      `after ${tokens}\\. Dashed: .* would hold ${held}, and (\\S+ MB) at ([\\d,]+) tokens\\.$`,
+    ).exec(caption);
+    expect(said?.[1]).toBe(await figure(page, 'bytes'));
+    const equal = Number((said?.[2] ?? '').replace(',', ''));
+    expect(formatBytes(equal * perToken)).toBe(said?.[1]);
   });
 
   test('a conversation with a model that is not served is told of, and stays', async () => {

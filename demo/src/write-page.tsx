@@ -1,7 +1,7 @@
 /** A sheet of paper on which a person and the model write by turns, and what the model remembers of it. */
 import { formatBytes } from '../../src/cli/format.js';
 import { KeptModels } from '../../studio/src/hosts/kept-models.js';
-import { Growth, transformerBytes } from '../../studio/src/parts/growth.js';
+import { besideTransformer, Growth, transformerBytes } from '../../studio/src/parts/growth.js';
 import { report, reporting } from '../../studio/src/parts/status.js';
 import { open, opened, openShipped } from './tab.js';
 import {
@@ -118,6 +118,7 @@ function Sheet() {
 function Memory() {
   const speed = tokensPerSecond.value;
   const { config, pattern = '' } = opened.value?.model.info ?? {};
+  const last = growth.value.at(-1);
   const perToken = transformerBytes(pattern, Number(config?.hidden_size ?? 0));
   return (
     <section class="card" aria-labelledby="memory">
@@ -143,7 +144,7 @@ function Memory() {
       <Growth sizes={growth.value} perToken={perToken} />
       <p class="faint">
         A hybrid keeps a state of fixed size and a few tokens that it has chosen: its line stays flat, however
-        long the text gets. Dashed: a transformer of as many layers, which keeps every token.
+        long the text gets. {last && besideTransformer(last, perToken)}
       </p>
     </section>
   );

@@ -2,7 +2,7 @@
 import { formatBytes } from '../../../src/cli/format.js';
 import type { StoredState } from '../api.js';
 import { confirmed } from '../parts/confirmation.js';
-import { Growth, transformerBytes } from '../parts/growth.js';
+import { besideTransformer, Growth, transformerBytes } from '../parts/growth.js';
 import { reporting } from '../parts/status.js';
 import { isWriting } from './answering.js';
 import { beginWith, discard, fork, name } from './chat.js';
@@ -104,8 +104,7 @@ function GrowthOver({ path, lane }: { path: readonly Turn[]; lane: Lane }) {
       <Growth sizes={sizes} perToken={perToken} />
       <figcaption>
         {formatBytes(first.bytes)} after {first.tokens.toLocaleString('en')} tokens, {formatBytes(last.bytes)}{' '}
-        after {last.tokens.toLocaleString('en')}. Dashed: a transformer of as many layers and the same width
-        would hold {formatBytes(perToken * last.tokens)}.
+        after {last.tokens.toLocaleString('en')}. {besideTransformer(last, perToken)}
       </figcaption>
     </figure>
   );

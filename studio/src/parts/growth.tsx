@@ -1,4 +1,5 @@
 /** The memory of a sequence over its tokens, beside that of a transformer. */
+import { formatBytes } from '../../../src/cli/format.js';
 import { countLayers } from '../../../src/models/pattern.js';
 
 /** The size of a state. */
@@ -16,12 +17,19 @@ interface GrowthProps {
 const WIDTH = 300;
 const HEIGHT = 64;
 
-/** What a transformer with attention in place of every mixer keeps of a token, in float32: as many keys and values as the hidden size. */
+/** Bytes that a transformer keeps of a token, with attention in place of every mixer, a key and value for every four heads, and 16 bits each. */
 export function transformerBytes(pattern: string, hiddenSize: number): number {
   const mixers = countLayers(pattern)
     .filter(({ letters }) => !/^[-E]$/.test(letters))
     .reduce((sum, { count }) => sum + count, 0);
-  return mixers * 2 * hiddenSize * 4;
+  return mixers * 2 * (hiddenSize / 4) * 2;
+}
+
+/** Says what the dashed line is, and at how many tokens a transformer needs as much memory, where it needs less so far. */
+export function besideTransformer({ tokens, bytes }: Size, perToken: number): string {
+  const held = `Dashed: a transformer of as many layers and the same width, with keys and values of 16 bits that four heads share, would hold ${formatBytes(perToken * tokens)}`;
+  if (perToken * tokens >= bytes) return `${held}.`;
+  return `${held}, and ${formatBytes(bytes)} at ${Math.ceil(bytes / perToken).toLocaleString('en')} tokens.`;
 }
 
 export function Growth({ sizes, perToken }: GrowthProps) {
