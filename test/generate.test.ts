@@ -28,6 +28,11 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
+test('what was not written is told by its reason', async () => {
+  const { stderr } = await generate('growing', '--max-tokens', '0');
+  expect(stderr).toContain('wrote nothing, since --max-tokens is 0');
+});
+
 describe('generation_config.json', () => {
   const file = join(root, 'growing', 'generation_config.json');
   afterAll(() => rmSync(file));

@@ -1,5 +1,5 @@
 /** Conversations for `heddle train`: the answers are learned, as the chat template writes them. */
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError, DataError, TokenizerError } from '../errors.js';
 import { ConversationFormat, type LearnableConversation } from '../generate/index.js';
 import {
   ChatTemplate,
@@ -22,7 +22,7 @@ export function conversationsToLearn(
     throw new ConfigError(`--documents cuts a corpus, and ${path} has conversations: leave it out`);
   if (conversations.length < 2)
     throw new DataError(`${path} has 1 conversation: expected two at least, to learn from and to hold out`);
-  const textsOf = (one: Conversation): string[] => [JSON.stringify(one)];
+  const textsOf = ({ messages, tools }: Conversation): string[] => [JSON.stringify([messages, tools])];
   const { training, validation } = splitPairs(path, conversations, textsOf, options, 'conversations');
   return {
     documents: training.flatMap(({ messages }) =>
@@ -37,8 +37,13 @@ export function conversationsToLearn(
       const format = await ConversationFormat.learn(template, tokenizer);
       const encode = async (all: readonly Conversation[]): Promise<EncodedPair[]> => {
         const encoded: EncodedPair[] = [];
-        for (const { messages, tools } of all)
-          encoded.push(...(await format.toLearn(messages, tools && { tools })).map(encodedPair));
+        for (const { messages, tools, place } of all) {
+          const learned = await format.toLearn(messages, tools && { tools }).catch((error: Error) => {
+            if (!(error instanceof TokenizerError)) throw error;
+            throw new TokenizerError(`${place}: ${error.message}`, { cause: error });
+          });
+          encoded.push(...learned.map(encodedPair));
+        }
         return encoded;
       };
       const [learned, heldOut] = [await encode(training), await encode(validation)];

@@ -95,7 +95,7 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const writeTime = performance.now() - started - readTime;
   const wrote =
     written === 0
-      ? 'wrote nothing, since the model ended the text at once'
+      ? `wrote nothing, since ${options.maxTokens === 0 ? '--max-tokens is 0' : 'the model ended the text at once'}`
       : `wrote ${counted(written, 'tokens')} (${formatRate((written / writeTime) * 1000)})`;
   process.stderr.write(
     `${readLine}${wrote}, state ${formatBytes(session.bytes)}, seed ${options.seed}${beyondTraining(model, session.tokens.length)}\n`,

@@ -89,3 +89,47 @@ test('calls are learned as the template writes them', async () => {
   const { ids } = await format.withAnswer(messages.slice(0, 1), { tools });
   expect(learned!.ids.slice(0, ids.length)).toEqual(ids);
 });
+
+test('calls that the template does not write are refused', async () => {
+  const format = await formatOf(CHATML);
+  const call = { type: 'function', function: { name: 'f', arguments: '{}' } };
+  const messages = [MESSAGES[0]!, said('assistant', '', { tool_calls: [call] })];
+  await expect(format.toLearn(messages)).rejects.toThrow(
+    'the chat template test writes no tool calls, and message 2 has some: they cannot be learned',
+  );
+});
+
+test('a tokenizer that begins each text with a space adds none within a conversation', async () => {
+  const letters = Array.from('▁abcdefghijklmnopqrstuvwxyz[]/?INS', (letter) => letter);
+  const spaced = new Tokenizer({
+    tokenizer: {
+      added_tokens: [{ id: 0, content: '</s>', special: true }],
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [
+          { type: 'Prepend', prepend: '▁' },
+          { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+        ],
+      },
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }] },
+      model: {
+        type: 'BPE',
+        vocab: Object.fromEntries(['</s>', ...letters].map((token, id) => [token, id])),
+        merges: [],
+      },
+    },
+    config: { eos_token: '</s>' },
+  });
+  const source = `{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} |{% endif %}{% endfor %}`;
+  const template = new ChatTemplate({ sources: { default: source.replace(' |', '</s>') }, origin: 'test' });
+  const format = await ConversationFormat.learn(template, spaced);
+  const [learned] = await format.toLearn([said('user', 'the cat'), ...MESSAGES.slice(1)]);
+  const text = '[INST] the cat [/INST] on the mat</s>[INST] and the dog [/INST] the log</s>';
+  expect(learned!.ids).toEqual(spaced.encode(text));
+  expect(learned!.answers.map(([from, to]) => spaced.decode(learned!.ids.slice(from, to)))).toEqual([
+    ' on the mat</s>',
+    ' the log</s>',
+  ]);
+});

@@ -2,6 +2,7 @@
  * Tokenizes conversations: renders messages with the chat template, and finds where the answer begins and how it is parsed. Names of control
  * tokens in the messages themselves are tokenized as plain text.
  */
+import { TokenizerError } from '../errors.js';
 import {
   type AnswerForm,
   type ChatMessage,
@@ -92,7 +93,7 @@ export class ConversationFormat {
   /**
    * Tokenizes a conversation so that its answers can be learned: what precedes each of them is what `withAnswer` gives. Answers share their tokens where
    * the template writes the later messages behind the earlier ones; where it writes earlier ones otherwise (without their thoughts), each has a text of
-   * its own. An answer with the `weight` 0 is not learned. Throws as `withAnswer` does.
+   * its own. An answer with the `weight` 0 is not learned. Throws as `withAnswer` does, and for calls that the template does not write.
    */
   async toLearn(
     messages: readonly ChatMessage[],
@@ -102,31 +103,29 @@ export class ConversationFormat {
       messages: historyMessages(messages, this.form),
       tools,
     });
+    const write = (some: readonly ChatMessage[], addGenerationPrompt: boolean): Promise<string> =>
+      this.template.render(some, { addGenerationPrompt, ...(guarded.tools && { tools: guarded.tools }) });
     const render = (count: number, addGenerationPrompt: boolean): Promise<string> =>
-      this.template.render(guarded.messages.slice(0, count), {
-        addGenerationPrompt,
-        ...(guarded.tools && { tools: guarded.tools }),
-      });
+      write(guarded.messages.slice(0, count), addGenerationPrompt);
     const texts: { text: string; answers: [from: number, to: number][] }[] = [];
     for (const [i, { role, weight }] of messages.entries()) {
       if (role !== 'assistant' || weight === 0) continue;
       const [said, asked, text] = [await render(i, false), await render(i, true), await render(i + 1, false)];
+      const { tool_calls: calls, ...withoutCalls } = guarded.messages[i]!;
+      if (Array.isArray(calls) && calls.length > 0) {
+        const plain = write([...guarded.messages.slice(0, i), withoutCalls], false);
+        if ((await plain.catch(() => undefined)) === text)
+          throw new TokenizerError(
+            `the chat template ${this.template.origin} writes no tool calls, and message ${i + 1} has some: they cannot be learned`,
+          );
+      }
       const range: [number, number] = [answerStart(said, asked, text), text.trimEnd().length];
       const last = texts.at(-1);
       if (last && text.startsWith(last.text))
         texts[texts.length - 1] = { text, answers: [...last.answers, range] };
       else texts.push({ text, answers: [range] });
     }
-    return texts.map(({ text, answers }) => {
-      const ids: number[] = [];
-      const ranges = answers.map(([from, to], i): [number, number] => {
-        ids.push(...guarded.encode(text.slice(answers[i - 1]?.[1] ?? 0, from)));
-        const start = ids.length;
-        ids.push(...guarded.encode(text.slice(from, to)));
-        return [start, ids.length];
-      });
-      return { ids, answers: ranges };
-    });
+    return texts.map(({ text, answers }) => tokenized(text, answers, guarded.encode));
   }
 
   /** How an answer that may call these tools is parsed. */
@@ -162,4 +161,33 @@ function answerStart(said: string, asked: string, text: string): number {
   let shared = 0;
   while (shared < text.length && text[shared] === asked[shared]) shared++;
   return Math.max(Math.min(said.length, shared), text.lastIndexOf('\n', shared - 1) + 1);
+}
+
+/**
+ * The tokens of a text up to the end of its last answer, and the ranges of the answers. An answer begins behind the tokens of the text before it, as
+ * where it is generated.
+ */
+function tokenized(
+  text: string,
+  answers: readonly (readonly [from: number, to: number])[],
+  encode: (text: string) => readonly number[],
+): LearnableConversation {
+  const pieces: number[] = [];
+  const ranges = answers.map(([from, to], i): [number, number] => {
+    pieces.push(...encode(text.slice(answers[i - 1]?.[1] ?? 0, from)));
+    const start = pieces.length;
+    pieces.push(...encode(text.slice(from, to)));
+    return [start, pieces.length];
+  });
+  const whole = encode(text.slice(0, answers.at(-1)![1]));
+  if (sharedLength(whole, pieces) === Math.max(whole.length, pieces.length))
+    return { ids: whole, answers: ranges };
+  // Some tokenizers put a space before every piece, which is none in the text.
+  const lengthAt = (end: number): number | undefined => {
+    const ids = encode(text.slice(0, end));
+    return sharedLength(whole, ids) === ids.length ? ids.length : undefined;
+  };
+  const own = answers.map(([from, to]) => [lengthAt(from), lengthAt(to)] as const);
+  const isApart = own.every(([start, end]) => start !== undefined && end !== undefined);
+  return isApart ? { ids: whole, answers: own as [number, number][] } : { ids: pieces, answers: ranges };
 }

@@ -173,6 +173,9 @@ export class Connection {
     const cause = error.cause as NodeJS.ErrnoException | undefined;
     const detail = cause?.code ?? cause?.message ?? error.message;
     if (error.message !== 'fetch failed') return cut(at.host, `cut the connection (${detail})`, error);
+    // undici's words for a proxy that does not open a tunnel.
+    const refusal = /^Proxy response \((\d+)\)/.exec((cause?.cause as Error | undefined)?.message ?? '')?.[1];
+    if (refusal !== undefined) return proxyError(at.host, Number(refusal), error);
     const unreachable = `could not be reached (${detail})`;
     if (this.#reached) return cut(at.host, unreachable, error);
     return new Transient(
@@ -193,6 +196,17 @@ function cut(host: string, what: string, cause: unknown): Transient {
       { cause },
     ),
   );
+}
+
+/** The error for a proxy that does not connect to a host. */
+function proxyError(host: string, status: number, cause: unknown): Error {
+  const said = `the proxy refused to connect to ${host} (status ${status})`;
+  const remedy =
+    status === 407
+      ? 'It asks for a name and a password: set them in HTTPS_PROXY, as in http://NAME:PASSWORD@proxy.example:3128'
+      : 'Check HTTPS_PROXY, or name the host in NO_PROXY';
+  const given = new HubError(`${said}. ${remedy}, and run the same command again.`, { cause });
+  return isPassing(status) ? new Transient(said, given) : given;
 }
 
 /** The error for a status that says nothing more. */

@@ -1,8 +1,10 @@
 /** Proxies of the environment, tested with a proxy that records its requests. */
 import { createServer, request, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { HubError } from '../errors.js';
+import { Connection } from './connection.js';
+import { PATIENCE } from './patience.js';
 import { fetchThroughProxies } from './proxy.js';
 
 let proxy: Server;
@@ -72,6 +74,25 @@ test('https requests use a tunnel', async () => {
     textOf(`https://127.0.0.1:${port}/`, { HTTPS_PROXY: `http://${addressOf(proxy)}` }),
   ).rejects.toThrow();
   expect(asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
+});
+
+test.each([
+  [407, /^the proxy refused to connect to hub\.invalid \(status 407\)\. It asks for a name and a password/],
+  [403, /^the proxy refused to connect to hub\.invalid \(status 403\)\. Check HTTPS_PROXY/],
+  [502, /^the proxy refused to connect to hub\.invalid \(status 502\)/],
+])('a proxy that refuses a tunnel with status %i is named', async (status, words) => {
+  proxy.removeAllListeners('connect');
+  proxy.on('connect', (_, socket) => socket.end(`HTTP/1.1 ${status} No\r\n\r\n`));
+  vi.stubEnv('HTTPS_PROXY', `http://${addressOf(proxy)}`);
+  vi.stubEnv('NO_PROXY', '');
+  vi.stubEnv('no_proxy', '');
+  vi.stubEnv('https_proxy', '');
+  const source = { endpoint: 'https://hub.invalid', setting: 'x', otherwise: 'x', refusal: () => undefined };
+  const connection = new Connection(source, PATIENCE, undefined, () => {});
+  const asked = connection.persist(() => connection.get('https://hub.invalid/a'));
+  await expect(asked).rejects.toThrow(HubError);
+  await expect(asked).rejects.toThrow(words);
+  vi.unstubAllEnvs();
 });
 
 test('the proxy gets its user name and password', async () => {

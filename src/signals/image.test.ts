@@ -311,6 +311,12 @@ describe('photos are turned as their EXIF data say', () => {
       expect(blocks(await read(turned(orientation, isLittle), 'x.jpg'))).toBe(shown);
   });
 
+  test('fill bytes before the segment', async () => {
+    const photo = turned(6);
+    const filled = Buffer.concat([photo.subarray(0, 2), Buffer.from([0xff, 0xff]), photo.subarray(2)]);
+    expect(blocks(await read(filled, 'x.jpg'))).toBe('.r/.g/.b');
+  });
+
   test('damaged EXIF data say nothing', async () => {
     expect(blocks(await read(turned(6, false, 10), 'x.jpg'))).toBe('rgb/...');
   });

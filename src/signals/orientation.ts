@@ -10,6 +10,11 @@ const ORIENTATION = 0x0112;
  */
 export function jpegOrientation(bytes: Buffer): number {
   for (let at = 2; at + 10 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda; ) {
+    // Any number of fill bytes may precede a marker.
+    if (bytes[at + 1] === 0xff) {
+      at++;
+      continue;
+    }
     const end = at + 2 + bytes.readUInt16BE(at + 2);
     if (bytes[at + 1] === 0xe1 && bytes.toString('latin1', at + 4, at + 10) === 'Exif\0\0')
       return orientationInTiff(bytes.subarray(at + 10, end)) ?? 1;
