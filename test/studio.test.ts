@@ -237,7 +237,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     const caption = (await page.locator('#memory figcaption').textContent())!;
     const held = formatBytes(tokens * perToken);
     const said = new RegExp(
-      `after ${tokens}\\. Dashed: .* would hold ${held}, and (\\S+ MB) at ([\\d,]+) tokens\\.$`,
+      `after ${tokens}\\. Dashed: .* holds ${held}, and (\\S+ MB) at ([\\d,]+) tokens\\.$`,
     ).exec(caption);
     expect(said?.[1]).toBe(await figure(page, 'bytes'));
     const equal = Number((said?.[2] ?? '').replace(',', ''));

@@ -27,7 +27,7 @@ export function transformerBytes(pattern: string, hiddenSize: number): number {
 
 /** Says what the dashed line is, and at how many tokens a transformer needs as much memory, where it needs less so far. */
 export function besideTransformer({ tokens, bytes }: Size, perToken: number): string {
-  const held = `Dashed: a transformer of as many layers and the same width, with keys and values of 16 bits that four heads share, would hold ${formatBytes(perToken * tokens)}`;
+  const held = `Dashed: a transformer of this depth and width (grouped-query, float16) holds ${formatBytes(perToken * tokens)}`;
   if (perToken * tokens >= bytes) return `${held}.`;
   return `${held}, and ${formatBytes(bytes)} at ${Math.ceil(bytes / perToken).toLocaleString('en')} tokens.`;
 }
