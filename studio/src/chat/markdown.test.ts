@@ -86,3 +86,33 @@ test('a long text of marks that do not end stays as it is', () => {
   const text = '[a **b ~~c *d _e '.repeat(4000);
   expect(parseMarkdown(text)).toEqual([{ kind: 'paragraph', parts: [text] }]);
 });
+
+test('code in an item of a list has all of its empty lines', () => {
+  expect(parseMarkdown('1. Write:\n   ```\n   import x\n\n\n   def f():\n   ```\n\n\n2. Run')).toEqual([
+    {
+      kind: 'list',
+      start: 1,
+      items: [
+        [
+          { kind: 'paragraph', parts: ['Write:'] },
+          { kind: 'code', text: 'import x\n\n\ndef f():' },
+        ],
+        [{ kind: 'paragraph', parts: ['Run'] }],
+      ],
+    },
+  ]);
+});
+
+test.each(['>', '- ', '1. ', '> - '])('thousands of %j within each other are shown', (mark) => {
+  let depth = 0;
+  for (let blocks = parseMarkdown(`${mark.repeat(20_000)}x`); ; depth++) {
+    const [block] = blocks;
+    if (block?.kind === 'quote') blocks = [...block.blocks];
+    else if (block?.kind === 'list') blocks = [...block.items[0]!];
+    else {
+      expect(JSON.stringify(block)).toMatch(/x"/);
+      break;
+    }
+  }
+  expect(depth).toBe(16);
+});

@@ -31,14 +31,16 @@ const HEADING = /^(#{1,6}) +(.*?)(?: +#+)?$/;
 const RULE = /^ {0,3}([-*_])(?: *\1){2,} *$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( *)(?:[-*+]|(\d{1,9})[.)])( +)(?=\S)/;
-const UNDER_HEAD = /^ *\|?(?: *:?-+:? *\|)+(?: *:?-+:? *)?$/;
+const UNDER_HEAD = /^(?: *\|)?(?: *:?-+:? *\|)+(?: *:?-+:? *)?$/;
 const MATH = /^ *(?:\\\[|\$\$)/;
+/** Quotes and lists within each other; deeper ones stay as they are written, since a model that repeats itself may write thousands. */
+const MOST_NESTED = 16;
 
 export function parseMarkdown(text: string): Block[] {
   return blocksOf(text.replaceAll('\t', '    ').split('\n'));
 }
 
-function blocksOf(lines: readonly string[]): Block[] {
+function blocksOf(lines: readonly string[], nested = 0): Block[] {
   const blocks: Block[] = [];
   let at = 0;
   /** Takes lines until one that `ends`. */
@@ -55,7 +57,7 @@ function blocksOf(lines: readonly string[]): Block[] {
     }
     const [, fence] = FENCE.exec(line) ?? [];
     const [, hashes, title] = HEADING.exec(line) ?? [];
-    const item = ITEM.exec(line);
+    const item = nested < MOST_NESTED && ITEM.exec(line);
     if (fence !== undefined) {
       at++;
       const code = until((each) => each.trimStart().startsWith(fence) && FENCE.test(each));
@@ -77,9 +79,9 @@ function blocksOf(lines: readonly string[]): Block[] {
     } else if (RULE.test(line)) {
       at++;
       blocks.push({ kind: 'rule' });
-    } else if (QUOTE.test(line)) {
+    } else if (nested < MOST_NESTED && QUOTE.test(line)) {
       const quoted = until((each) => !QUOTE.test(each)).map((each) => each.replace(QUOTE, ''));
-      blocks.push({ kind: 'quote', blocks: blocksOf(quoted) });
+      blocks.push({ kind: 'quote', blocks: blocksOf(quoted, nested + 1) });
     } else if (line.includes('|') && UNDER_HEAD.test(lines[at + 1] ?? '')) {
       const head = cellsOf(line);
       at += 2;
@@ -109,12 +111,15 @@ function blocksOf(lines: readonly string[]): Block[] {
       const own = [lines[at++]!.slice(mark)];
       own.push(
         ...until((line) => {
-          if (line.trim() === '')
-            return !/^ {2,}\S/.test(lines[at + 1] ?? '') && !isMine(lines[at + 1] ?? '');
+          if (line.trim() === '') {
+            let next = at + 1;
+            while (lines[next]?.trim() === '') next++;
+            return !/^ {2,}\S/.test(lines[next] ?? '') && !isMine(lines[next] ?? '');
+          }
           return isMine(line) || (!/^ {2,}/.test(line) && (begins(line) || lines[at - 1]!.trim() === ''));
         }).map((line) => line.replace(new RegExp(`^ {0,${mark}}`), '')),
       );
-      items.push(blocksOf(own));
+      items.push(blocksOf(own, nested + 1));
     }
     return { kind: 'list', start, items };
   }
