@@ -75,10 +75,17 @@ export async function search(
   if (rows.length === 0 && rare.length < words.length) {
     const common = rarestOf(words.filter((word) => !rare.includes(word)));
     // In some documents alone there may be few.
-    for (const query of together(common, documents ? 0 : counts.passages)) {
-      rows = await candidates(archive, query.text, common, words, documents, query.every);
-      if (rows.length >= limit) break;
+    const kept = new Map<string, Candidate>();
+    for (const { text, every } of together(common, documents ? 0 : counts.passages)) {
+      const ranked = (step: number) => candidates(archive, text, common, words, documents, step);
+      let some = await ranked(every);
+      // The words stand together in fewer passages than the share of each tells: all of them are ranked.
+      if (some.length < CANDIDATES && every > 1) some = await ranked(1);
+      // What has more of the words is kept: the next query may not rank it.
+      for (const row of some) kept.set(row.passage, row);
+      if (kept.size >= limit) break;
     }
+    rows = [...kept.values()];
   }
   const missing = await missingOf(archive, words, rows);
   const average = rows.reduce((sum, { length }) => sum + length, 0) / Math.max(1, rows.length);

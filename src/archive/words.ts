@@ -11,18 +11,24 @@ const UNSPACED = new RegExp(`[${LETTERS}]{2,}`, 'gu');
 /** Of these scripts two letters are a word, and endings are words of their own. */
 const SHORT_WORDS = new RegExp(`[${LETTERS}\\p{scx=Hangul}]`, 'u');
 
+/** Signs that NFKC writes as letters and digits of the word beside them: `word¹`, `Name™`, `2½`. Digits below the line are part of it: `H₂O`. */
+const SIGNS = /(?![₀-₉])[\p{No}\p{So}]/gu;
+
 let segmenter: Intl.Segmenter | undefined;
 
 /**
  * The text as it is compared: ligatures, full-width letters and accents as they are typed (NFKC), and a space between two words of these
- * scripts in place of their punctuation.
+ * scripts in place of their punctuation. Signs such as `™` are words of their own.
  */
 export function comparable(text: string): string {
-  return text.normalize('NFKC').replace(UNSPACED, (run) => {
-    segmenter ??= new Intl.Segmenter('und', { granularity: 'word' });
-    const words = [...segmenter.segment(run)].flatMap((each) => (each.isWordLike ? each.segment : []));
-    return ` ${words.join(' ')} `;
-  });
+  return text
+    .replace(SIGNS, ' $& ')
+    .normalize('NFKC')
+    .replace(UNSPACED, (run) => {
+      segmenter ??= new Intl.Segmenter('und', { granularity: 'word' });
+      const words = [...segmenter.segment(run)].flatMap((each) => (each.isWordLike ? each.segment : []));
+      return ` ${words.join(' ')} `;
+    });
 }
 
 /** The beginnings of a text's longer words, by which two forms of a word are the same: endings differ. */
