@@ -499,9 +499,37 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       await tab.reload();
       await expect.poll(() => titlesIn(tab), waiting).toEqual(titles);
     }
-    await page.getByRole('button', { name: 'New chat' }).click();
-    await confirm(page, 'Start a new chat?', 'New chat');
-    await other.getByText('has read nothing yet').waitFor();
+    // One that is loaded while an answer of another is awaited does not end it.
+    let answer = (): void => {};
+    const asked = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    await page.route('**/v1/chat/completions', async (route) => {
+      await asked;
+      await route.continue();
+    });
+    await send(page, 'To the Congress');
+    await expect.poll(async () => (await titlesIn(other)).length, waiting).toBe(4);
+    await other.reload();
+    await settle(other, { Temperature: 1 });
+    const isStored = () => /"temperature":1,/.test(localStorage.getItem('heddle.chat')!);
+    await expect.poll(() => page.evaluate(isStored), waiting).toBe(true);
+    expect(await page.locator('.turn').last().getAttribute('data-status')).toBe('writing');
+    answer();
+    await finished(page);
+    // A new chat is newer than the last one, also where the clock was set back.
+    await other.clock.setFixedTime(Date.now() + 86_400_000);
+    for (const [tab, watching] of [
+      [other, page],
+      [page, other],
+    ] as const) {
+      await say(tab, 'My fellow citizens');
+      await expect.poll(async () => (await titlesIn(watching)).length, waiting).toBeGreaterThan(0);
+      await tab.getByRole('button', { name: 'New chat' }).click();
+      await confirm(tab, 'Start a new chat?', 'New chat');
+      await watching.getByText('has read nothing yet').waitFor();
+      await tab.getByText('has read nothing yet').waitFor();
+    }
     // A page that is left stores what it has, not what it had.
     await page.close();
     await other.reload();

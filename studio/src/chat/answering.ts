@@ -29,6 +29,9 @@ interface Writing {
 const writing = signal<ReadonlyMap<string, Writing>>(new Map());
 export const busy = computed(() => writing.value.size > 0);
 
+/** The turns whose answers arrive in this tab. */
+export const arriving = computed(() => new Set([...writing.value.values()].map(({ turn }) => turn)));
+
 export const isWriting = (lane: Lane): boolean => writing.value.has(lane.id);
 
 /** Whether the page is being closed, which breaks its connections before its scripts end. */

@@ -5,7 +5,7 @@ import type { StoredState } from '../api.js';
 import { deleteState, forkState, listModels, listStates, nameState } from '../hosts/hosts.js';
 import { announce } from '../parts/announcement.js';
 import { stop } from './answering.js';
-import type { Turn } from './conversation.js';
+import { type Turn, timeAfter } from './conversation.js';
 import {
   addLane,
   addTurn,
@@ -82,7 +82,7 @@ export async function clear(): Promise<void> {
   );
   const open = [...new Set(lanes.value.map(({ model }) => model))];
   batch(() => {
-    begun.value = Date.now();
+    begun.value = timeAfter(begun.value);
     trees.value = {};
     lanes.value = [];
     for (const model of open) addLane(model);

@@ -151,3 +151,11 @@ test('the trees of two tabs have the turns of both, each as it was changed last'
   expect(merged(theirs, mine)).toEqual(both);
   expect(merged(mine, [])).toEqual(mine);
 });
+
+test('an answer that arrives is not ended by a tab that has found it half', () => {
+  const mine = [turn('a', undefined, { changed: 3, status: 'writing' })];
+  const theirs = [turn('a', undefined, { changed: 3, status: 'stopped' })];
+  expect(merged(mine, theirs, new Set(['a']))).toEqual(mine);
+  // Whoever only looks on takes it as it is told.
+  expect(merged(mine, theirs)).toEqual(theirs);
+});

@@ -30,6 +30,11 @@ export interface Turn {
   readonly changed?: number;
 }
 
+/** The time now, but later than an earlier one: a clock may be set back, and two changes come in one millisecond. */
+export function timeAfter(earlier = 0): number {
+  return Math.max(Date.now(), earlier + 1);
+}
+
 export type Tree = readonly Turn[];
 
 /** The turns from the start to a turn. */
@@ -80,13 +85,17 @@ function said({ system, said }: Turn): Message[] {
   return [...(system ? [{ role: 'system', content: system } as const] : []), { role: 'user', content: said }];
 }
 
-/** The turns of both trees; of a turn that is in both, the version that was changed last. */
-export function merged(mine: Tree, theirs: Tree): Tree {
+/**
+ * The turns of both trees; of a turn that is in both, the version that was changed last. Of those that are `arriving` here, mine: a tab
+ * that was opened meanwhile takes their answers for broken off.
+ */
+export function merged(mine: Tree, theirs: Tree, arriving: ReadonlySet<string> = new Set()): Tree {
   const own = new Map(mine.map((turn) => [turn.id, turn]));
   const both = theirs.map((turn) => {
     const other = own.get(turn.id);
     own.delete(turn.id);
-    return other && (other.changed ?? 0) > (turn.changed ?? 0) ? other : turn;
+    const isMine = arriving.has(turn.id) && turn.status !== 'writing';
+    return other && (isMine || (other.changed ?? 0) > (turn.changed ?? 0)) ? other : turn;
   });
   return [...both, ...own.values()];
 }

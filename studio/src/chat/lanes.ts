@@ -3,7 +3,7 @@ import { batch, computed, signal } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
 import type { ModelInfo, StoredState } from '../api.js';
 import { listStates } from '../hosts/hosts.js';
-import type { Tree, Turn } from './conversation.js';
+import { type Tree, type Turn, timeAfter } from './conversation.js';
 import { type Lane, restoreChat } from './stored-chat.js';
 
 export type { Lane } from './stored-chat.js';
@@ -66,7 +66,9 @@ function changeTurn(model: string, id: string, changed: (turn: Turn) => Turn): v
   const tree = trees.value[model] ?? [];
   trees.value = {
     ...trees.value,
-    [model]: tree.map((turn) => (turn.id === id ? { ...changed(turn), changed: Date.now() } : turn)),
+    [model]: tree.map((turn) =>
+      turn.id === id ? { ...changed(turn), changed: timeAfter(turn.changed) } : turn,
+    ),
   };
 }
 
@@ -75,7 +77,7 @@ export function forget(state: string): void {
   const without = (turn: Turn): Turn => {
     if (turn.state?.id !== state) return turn;
     const { state: _, ...rest } = turn;
-    return { ...rest, changed: Date.now() };
+    return { ...rest, changed: timeAfter(turn.changed) };
   };
   trees.value = Object.fromEntries(
     Object.entries(trees.value).map(([model, tree]) => [model, tree.map(without)]),

@@ -1,6 +1,6 @@
 /** The chat is stored in the browser whenever it changes, and shared with the other tabs that show it. */
 import { batch, effect } from '@preact/signals';
-import { abandon, busy, stop } from './answering.js';
+import { abandon, arriving, busy, stop } from './answering.js';
 import { merged, type Tree } from './conversation.js';
 import { begun, lanes, rewind, sampling, trees } from './lanes.js';
 import { followStored, type StoredChat, storeChat } from './stored-chat.js';
@@ -43,7 +43,9 @@ followStored((theirs) => {
   if (theirs.begun < begun.value) return store(present());
   if (theirs.begun > begun.value) return beginAnew(theirs);
   const all = { ...trees.value, ...theirs.trees };
-  const both = mapTrees(all, (_, model) => merged(trees.value[model] ?? [], theirs.trees[model] ?? []));
+  const both = mapTrees(all, (_, model) =>
+    merged(trees.value[model] ?? [], theirs.trees[model] ?? [], arriving.value),
+  );
   const hasMore = Object.entries(both).some(([model, tree]) => {
     const known = new Set(theirs.trees[model]);
     return tree.some((turn) => !known.has(turn));
