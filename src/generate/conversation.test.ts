@@ -90,6 +90,13 @@ test('calls are learned as the template writes them', async () => {
   expect(learned!.ids.slice(0, ids.length)).toEqual(ids);
 });
 
+test('a long document in front of a question', async () => {
+  const format = await formatOf(CHATML);
+  const [learned] = await format.toLearn([said('user', 'the cat '.repeat(150_000)), MESSAGES[1]!]);
+  expect(learned!.ids.length).toBeGreaterThan(300_000);
+  expect(answersOf(learned!)).toEqual(['on the mat<|im_end|>']);
+});
+
 test('calls that the template does not write are refused', async () => {
   const format = await formatOf(CHATML);
   const call = { type: 'function', function: { name: 'f', arguments: '{}' } };

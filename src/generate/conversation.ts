@@ -172,13 +172,15 @@ function tokenized(
   answers: readonly (readonly [from: number, to: number])[],
   encode: (text: string) => readonly number[],
 ): LearnableConversation {
-  const pieces: number[] = [];
-  const ranges = answers.map(([from, to], i): [number, number] => {
-    pieces.push(...encode(text.slice(answers[i - 1]?.[1] ?? 0, from)));
-    const start = pieces.length;
-    pieces.push(...encode(text.slice(from, to)));
-    return [start, pieces.length];
+  const borders = [0, ...answers.flat()];
+  const parts = borders.slice(1).map((border, i) => encode(text.slice(borders[i], border)));
+  const pieces = parts.flat();
+  let length = 0;
+  const ends = parts.map((part) => {
+    length += part.length;
+    return length;
   });
+  const ranges = answers.map((_, i) => [ends[2 * i]!, ends[2 * i + 1]!] as const);
   const whole = encode(text.slice(0, answers.at(-1)![1]));
   if (sharedLength(whole, pieces) === Math.max(whole.length, pieces.length))
     return { ids: whole, answers: ranges };

@@ -16,7 +16,27 @@ test('a second key of one name is refused, and the first one still counts', asyn
   await expect(addKey(path, 'ann')).rejects.toThrow(/has a key named 'ann' already: choose another name/);
   expect(readFileSync(path, 'utf8')).toBe(before);
   const keys = await ApiKeys.load(path);
-  expect([keys.ownerOf(ann), keys.ownerOf(bob), keys.ownerOf('x')]).toEqual(['ann', 'bob', undefined]);
+  const owners = () => Promise.all([ann, bob, 'x'].map((key) => keys.ownerOf(key)));
+  expect(await owners()).toEqual(['ann', 'bob', undefined]);
+});
+
+test('a key that is added or removed counts at once, and a damaged file changes nothing', async () => {
+  const path = join(here, 'changing.json');
+  const ann = await addKey(path, 'ann');
+  const keys = await ApiKeys.load(path);
+  const bob = await addKey(path, 'bob');
+  const owners = () => Promise.all([ann, bob].map((key) => keys.ownerOf(key)));
+  expect(await owners()).toEqual(['ann', 'bob']);
+  const both = readFileSync(path, 'utf8');
+  writeFileSync(path, both.slice(0, -9));
+  expect(await owners()).toEqual(['ann', 'bob']);
+  rmSync(path);
+  expect(await owners()).toEqual(['ann', 'bob']);
+  const { keys: entries } = JSON.parse(both) as { keys: unknown[] };
+  writeFileSync(path, JSON.stringify({ keys: entries.slice(1) }));
+  expect(await owners()).toEqual([undefined, 'bob']);
+  writeFileSync(path, '{"keys":[]}');
+  expect(await owners()).toEqual([undefined, undefined]);
 });
 
 test('of keys that are added at once none is lost', async () => {
@@ -25,7 +45,7 @@ test('of keys that are added at once none is lost', async () => {
   const added = await Promise.allSettled(names.map((name) => addKey(path, name)));
   const keys = await ApiKeys.load(path);
   for (const [i, outcome] of added.entries()) {
-    if (outcome.status === 'fulfilled') expect(keys.ownerOf(outcome.value)).toBe(names[i]);
+    if (outcome.status === 'fulfilled') expect(await keys.ownerOf(outcome.value)).toBe(names[i]);
     else expect(outcome.reason).toBeInstanceOf(StorageError);
   }
   expect(added.some(({ status }) => status === 'fulfilled')).toBe(true);
@@ -43,7 +63,7 @@ test('a byte order mark before them is no fault', async () => {
   const path = join(here, 'marked.json');
   const key = await addKey(path, 'ann');
   writeFileSync(path, `\ufeff${readFileSync(path, 'utf8')}`);
-  expect((await ApiKeys.load(path)).ownerOf(key)).toBe('ann');
+  expect(await (await ApiKeys.load(path)).ownerOf(key)).toBe('ann');
 });
 
 test.each([

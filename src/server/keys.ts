@@ -2,7 +2,7 @@
  * API keys. A key has 256 random bits, so even a fast hash cannot be inverted. Only hashes are stored, in a JSON file.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { access, constants, rmdir } from 'node:fs/promises';
+import { access, constants, rmdir, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { dirname, lockFolder, readText } from '#platform';
 import { inWords, parseJson, writeFileAtomic } from '../checkpoint/index.js';
@@ -23,21 +23,28 @@ const KeyEntry = z.strictObject({
 const KeyFile = z.strictObject({ keys: z.array(KeyEntry) });
 type KeyEntry = z.infer<typeof KeyEntry>;
 
-/** The API keys of a file, by their hashes. */
+/** The API keys of a file, by their hashes. A change of the file counts at once, unless it is no file of keys then. */
 export class ApiKeys {
-  private constructor(private readonly entries: readonly KeyEntry[]) {}
+  private constructor(
+    private readonly path: string,
+    private entries: readonly KeyEntry[],
+    /** The file's version when it was read. */
+    private version: string | undefined,
+  ) {}
 
   /** Reads a file of keys. Throws `ConfigError` for one that is missing, damaged or empty. */
   static async load(path: string): Promise<ApiKeys> {
+    const version = await versionOf(path);
     const { keys } = (await readKeys(path)) ?? { keys: [] };
     if (keys.length === 0) {
       throw new ConfigError(`${path} has no keys: ${heddleCall('key', path, 'NAME')} makes one`);
     }
-    return new ApiKeys(keys);
+    return new ApiKeys(path, keys, version);
   }
 
   /** The owner of a key, in constant time for valid and invalid keys. */
-  ownerOf(key: string): string | undefined {
+  async ownerOf(key: string): Promise<string | undefined> {
+    await this.readAgain();
     const hash = hashOf(key);
     let owner: string | undefined;
     for (const { name, sha256 } of this.entries) {
@@ -45,6 +52,23 @@ export class ApiKeys {
     }
     return owner;
   }
+
+  private async readAgain(): Promise<void> {
+    const version = await versionOf(this.path);
+    if (version === undefined || version === this.version) return;
+    const read = await readKeys(this.path).catch(() => undefined);
+    if (!read) return;
+    this.entries = read.keys;
+    this.version = version;
+  }
+}
+
+/** What changes when a file is written; undefined where there is none. */
+async function versionOf(path: string): Promise<string | undefined> {
+  return stat(path).then(
+    ({ ino, size, mtimeMs }) => `${ino} ${size} ${mtimeMs}`,
+    () => undefined,
+  );
 }
 
 /** Creates a key and adds its hash to a file, which is created if it is missing. Returns the key, which is not stored. */

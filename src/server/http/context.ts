@@ -160,7 +160,7 @@ export function authenticated({ keys, mounted }: Deps): MiddlewareHandler<{ Vari
       return next();
     }
     const given = /^Bearer (\S+)$/.exec(context.req.header('authorization') ?? '')?.[1];
-    const owner = given === undefined ? undefined : keys.ownerOf(given);
+    const owner = given === undefined ? undefined : await keys.ownerOf(given);
     if (owner === undefined) {
       throw new ApiError(
         401,
