@@ -657,7 +657,9 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.getByText('ready in').waitFor();
     // A model with a chat template answers.
     const tiny = await tinyChat();
-    await page.getByLabel('Open its files').setInputFiles(readdirSync(tiny).map((name) => join(tiny, name)));
+    const openTiny = (): Promise<void> =>
+      page.getByLabel('Open its files').setInputFiles(readdirSync(tiny).map((name) => join(tiny, name)));
+    await openTiny();
     await page.getByRole('textbox', { name: 'Say something' }).fill('Hello');
     await page.locator('.composer summary').click();
     await page.getByLabel('Longest answer, tokens').fill('8');
@@ -666,6 +668,11 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.locator('.turn[data-status="done"]').waitFor();
     expect(await page.locator('[data-figure="written"]').textContent()).toMatch(/^[1-8]$/);
     expect(await seriousViolations(page)).toEqual([]);
+    // The chat's settings are there again.
+    await page.reload();
+    await page.getByText('ready in').waitFor();
+    await openTiny();
+    await page.locator('.composer summary', { hasText: 'up to 8 tokens' }).waitFor();
     await context.setOffline(true);
     await page.goto(`${server.endpoint}/some/where/#/write`);
     await page.reload();

@@ -1,13 +1,16 @@
 /** The model that is open in the demo. */
-import { signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
 import type * as Heddle from '../../src/browser/index.js';
-import { trees } from '../../studio/src/chat/lanes.js';
+import { sampling, trees } from '../../studio/src/chat/lanes.js';
+import { storeChat } from '../../studio/src/chat/stored-chat.js';
 import { runOn } from '../../studio/src/hosts/hosts.js';
 import { infoOf, library, load, tab, unload } from '../../studio/src/hosts/tab.js';
 import { trace as inspected, model as named, openInside } from '../../studio/src/inside/inside.js';
 
 export const heddle = await library();
 runOn(tab);
+// The settings of a chat are those of the next visit, too; what was said is not kept.
+effect(() => storeChat({ trees: {}, lanes: [], sampling: sampling.value, begun: 0 }));
 
 export interface Opened {
   /** What it is called here. */

@@ -7,6 +7,7 @@ import './style/chat.css';
 import './style/library.css';
 import './style/runs.css';
 import './style/inside.css';
+import './chat/shared-chat.js';
 import { render } from 'preact';
 import { runOn } from './hosts/hosts.js';
 import { server } from './hosts/server.js';

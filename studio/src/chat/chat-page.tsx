@@ -1,5 +1,4 @@
 /** The chat page: lanes side by side, the message field, and the memory panel of one lane. */
-import './shared-chat.js';
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatBytes } from '../../../src/cli/format.js';
