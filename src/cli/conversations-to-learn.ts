@@ -42,7 +42,7 @@ export function conversationsToLearn(
             if (!(error instanceof TokenizerError)) throw error;
             throw new TokenizerError(`${place}: ${error.message}`, { cause: error });
           });
-          encoded.push(...learned.map(encodedPair));
+          for (const one of learned) encoded.push({ ...encodedPair(one), place });
         }
         return encoded;
       };

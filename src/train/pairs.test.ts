@@ -32,3 +32,11 @@ test('what is counted predicts the target and its end, and nothing else', () => 
   ] as const;
   expect(predictedOf({ ...pair, learned })).toEqual([pair.tokens[1], pair.tokens[2], pair.tokens[5]]);
 });
+
+test('what is longer than a sequence is refused, with its place', () => {
+  const model = hybridModel(tinyConfig());
+  const settings = { ...TRAINING_DEFAULTS, sequence: pair.tokens.length - 2 };
+  expect(() => pairData([pair], [pair])(model, settings)).toThrow(/^a pair has \d+ tokens, and a sequence/);
+  const placed = { ...pair, place: 'chats.jsonl, line 7' };
+  expect(() => pairData([placed], [placed])(model, settings)).toThrow(/^chats\.jsonl, line 7 has \d+ tokens/);
+});

@@ -15,6 +15,8 @@ export interface EncodedPair {
   readonly prefix: number;
   /** The ranges of tokens that are learned, if they are not all that follow the prefix. */
   readonly learned?: readonly (readonly [from: number, to: number])[];
+  /** Where it is in its file, for error messages. */
+  readonly place?: string;
   /** The inputs of a model's `source`, by name, each flat. */
   readonly inputs?: Readonly<Record<string, TensorData>>;
 }
@@ -84,11 +86,11 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
   return (model, { sequence, seed }) => {
     if (training.length === 0 || validation.length === 0)
       throw new DataError('there are no pairs to learn from, or none to hold out');
-    for (const { tokens, learned } of [...training, ...validation]) {
+    for (const { tokens, place = 'a pair' } of [...training, ...validation]) {
       expectKnownTokens(tokens, model);
       if (tokens.length <= sequence + 1) continue;
       throw new DataError(
-        `a ${learned ? 'conversation' : 'pair'} has ${tokens.length} tokens, and a sequence ${sequence + 1}: use a longer --sequence, or leave it out`,
+        `${place} has ${tokens.length} tokens, and a sequence ${sequence + 1}: use a longer --sequence, or leave it out`,
       );
     }
     const source = model.source?.modality.inputs.map(({ name, dtype, shape }) => ({
