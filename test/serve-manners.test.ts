@@ -209,7 +209,7 @@ describe('limits', () => {
     expect((await asked(running.signal)).status).toBe(200);
     const waiting = new AbortController();
     expect((await asked(waiting.signal)).status).toBe(200);
-    expect(await metric(server, 'heddle_requests_waiting')).toBe(1);
+    await until(async () => expect(await metric(server, 'heddle_requests_waiting')).toBe(1));
     expect((await asked(new AbortController().signal)).status).toBe(503);
     waiting.abort();
     await until(async () => expect(await metric(server, 'heddle_requests_waiting')).toBe(0));
