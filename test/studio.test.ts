@@ -590,6 +590,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
         body: `data: ${content}\n\ndata: ${error}\n\n`,
       });
     });
+    await settle(page, { 'Longest answer, tokens': 4 });
     await say(page, 'The state of our Union');
     await page.getByText('The answer broke off, without a snapshot: the disk is full').waitFor();
     expect(await page.getByRole('alert').count()).toBe(0);
@@ -599,6 +600,12 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     const [answer] = await answers(page);
     expect(answer!.startsWith('is one')).toBe(true);
     expect(answer!.length).toBeGreaterThan('is one'.length);
+    // What is continued once more and breaks off has lost its snapshot, and so has the server.
+    await expect.poll(async () => (await states()).length, waiting).toBe(1);
+    broken = true;
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('The answer broke off, without a snapshot: the disk is full').waitFor();
+    await expect.poll(async () => (await states()).length, waiting).toBe(0);
   });
 
   test('of a long conversation, the last turn and its snapshot are in view, also in another window', async () => {

@@ -1,7 +1,7 @@
 /** Sending messages, and receiving answers. */
 import { batch, computed, signal } from '@preact/signals';
 import { randomHex } from '../../../src/platform/random-hex.js';
-import { ApiError, type ChatRequest } from '../api.js';
+import { ApiError, type ChatRequest, type StoredState } from '../api.js';
 import { chat, deleteState } from '../hosts/hosts.js';
 import { report } from '../parts/status.js';
 import { pathTo, requestFor, standOf, type Turn } from './conversation.js';
@@ -126,15 +126,17 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
     const tokensPerSecond = outcome.writtenTokens / ((performance.now() - answer.began) / 1000);
     const { state } = outcome;
     updateTurn(model, turn.id, { status: 'done', outcome, tokensPerSecond, ...(state && { state }) });
-    // The state after the longer answer replaces it; an error for an already deleted state is ignored.
-    if (before && !before.name) deleteState(before.id).catch(() => {});
+    release(before);
   } catch (error) {
     answer.flush();
     const { aborted } = controller.signal;
     const isUnchanged = begun !== '' && answer.text === begun;
     if (isUnchanged) replaceTurn(model, turn);
-    else if (aborted || leaving) updateTurn(model, turn.id, { status: 'stopped' });
-    else updateTurn(model, turn.id, { status: 'failed', problem: (error as Error).message });
+    else {
+      release(before);
+      if (aborted || leaving) updateTurn(model, turn.id, { status: 'stopped' });
+      else updateTurn(model, turn.id, { status: 'failed', problem: (error as Error).message });
+    }
     // A turn that failed says itself why.
     const isLocked = error instanceof ApiError && error.status === 401;
     if (!aborted && (isUnchanged || isLocked)) report(error);
@@ -143,6 +145,11 @@ async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
     left.delete(lane.id);
     writing.value = left;
   }
+}
+
+/** Deletes the state after an answer that has become longer, unless it has a name; an error for an already deleted state is ignored. */
+function release(state: StoredState | undefined): void {
+  if (state && !state.name) deleteState(state.id).catch(() => {});
 }
 
 /** Requests an answer; if the server no longer has a state, the conversation is read again from an earlier one. */
