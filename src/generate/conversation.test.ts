@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { type ChatMessage, ChatTemplate, Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import { ALTERNATING, CHATML, THINKING, TOOLS } from '../text/testing/chat-templates.js';
+import { spacedTokenizer } from '../text/testing/spaced.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
 import { ConversationFormat } from './conversation.js';
 
@@ -107,28 +108,7 @@ test('calls that the template does not write are refused', async () => {
 });
 
 test('a tokenizer that begins each text with a space adds none within a conversation', async () => {
-  const letters = Array.from('▁abcdefghijklmnopqrstuvwxyz[]/?INS', (letter) => letter);
-  const spaced = new Tokenizer({
-    tokenizer: {
-      added_tokens: [{ id: 0, content: '</s>', special: true }],
-      normalizer: {
-        type: 'Sequence',
-        normalizers: [
-          { type: 'Prepend', prepend: '▁' },
-          { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
-        ],
-      },
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }] },
-      model: {
-        type: 'BPE',
-        vocab: Object.fromEntries(['</s>', ...letters].map((token, id) => [token, id])),
-        merges: [],
-      },
-    },
-    config: { eos_token: '</s>' },
-  });
+  const spaced = spacedTokenizer([...'▁abcdefghijklmnopqrstuvwxyz[]/?INS']);
   const source = `{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} |{% endif %}{% endfor %}`;
   const template = new ChatTemplate({ sources: { default: source.replace(' |', '</s>') }, origin: 'test' });
   const format = await ConversationFormat.learn(template, spaced);

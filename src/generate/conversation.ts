@@ -110,7 +110,7 @@ export class ConversationFormat {
     const texts: { text: string; answers: [from: number, to: number][] }[] = [];
     for (const [i, { role, weight }] of messages.entries()) {
       if (role !== 'assistant' || weight === 0) continue;
-      const [said, asked, text] = [await render(i, false), await render(i, true), await render(i + 1, false)];
+      const [asked, text] = [await render(i, true), await render(i + 1, false)];
       const { tool_calls: calls, ...withoutCalls } = guarded.messages[i]!;
       if (Array.isArray(calls) && calls.length > 0) {
         const plain = write([...guarded.messages.slice(0, i), withoutCalls], false);
@@ -119,7 +119,10 @@ export class ConversationFormat {
             `the chat template ${this.template.origin} writes no tool calls, and message ${i + 1} has some: they cannot be learned`,
           );
       }
-      const range: [number, number] = [answerStart(said, asked, text), text.trimEnd().length];
+      const start = text.startsWith(asked)
+        ? asked.length
+        : startBehindThought(await render(i, false), asked, text);
+      const range: [number, number] = [start, text.trimEnd().length];
       const last = texts.at(-1);
       if (last && text.startsWith(last.text))
         texts[texts.length - 1] = { text, answers: [...last.answers, range] };
@@ -153,11 +156,10 @@ export class ConversationFormat {
 }
 
 /**
- * Where the answer begins in a text: behind the generation prompt, or, where that opens a thought that the text lacks, behind its last line that both
- * have.
+ * Where the answer begins in a text that lacks the thought which the generation prompt opens: behind the last line that the text and the prompt
+ * share, and behind the messages before it.
  */
-function answerStart(said: string, asked: string, text: string): number {
-  if (text.startsWith(asked)) return asked.length;
+function startBehindThought(said: string, asked: string, text: string): number {
   let shared = 0;
   while (shared < text.length && text[shared] === asked[shared]) shared++;
   return Math.max(Math.min(said.length, shared), text.lastIndexOf('\n', shared - 1) + 1);
@@ -184,7 +186,7 @@ function tokenized(
   const whole = encode(text.slice(0, answers.at(-1)![1]));
   if (sharedLength(whole, pieces) === Math.max(whole.length, pieces.length))
     return { ids: whole, answers: ranges };
-  // Some tokenizers put a space before every piece, which is none in the text.
+  // Some tokenizers prepend a space to every text that they encode: then the parts have spaces that the whole text lacks.
   const lengthAt = (end: number): number | undefined => {
     const ids = encode(text.slice(0, end));
     return sharedLength(whole, ids) === ids.length ? ids.length : undefined;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { trainBpe } from './bpe.js';
+import { spacedTokenizer } from './testing/spaced.js';
 import { DecodedStream } from './token-stream.js';
 import { Tokenizer } from './tokenizer.js';
 import { tokenizerFiles } from './tokenizer-json.js';
@@ -7,50 +8,25 @@ import { Vocabulary } from './vocabulary.js';
 
 const byteLevel = new Tokenizer(tokenizerFiles(trainBpe(['of whales and of ships'], { vocabSize: 262 })));
 
-/** As Llama's: words begin with "▁", bytes without a token are `<0xE9>`, and the first space of all is dropped. */
-const byteFallback = new Tokenizer({
-  tokenizer: {
-    added_tokens: [{ id: 0, content: '</s>', special: true }],
-    normalizer: {
-      type: 'Sequence',
-      normalizers: [
-        { type: 'Prepend', prepend: '▁' },
-        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
-      ],
-    },
-    pre_tokenizer: null,
-    post_processor: null,
-    decoder: {
-      type: 'Sequence',
-      decoders: [
-        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
-        { type: 'ByteFallback' },
-        { type: 'Fuse' },
-        { type: 'Strip', content: ' ', start: 1, stop: 0 },
-      ],
-    },
-    model: {
-      type: 'BPE',
-      byte_fallback: true,
-      vocab: Object.fromEntries(
-        [
-          '</s>',
-          '▁',
-          'a',
-          'b',
-          '▁a',
-          '鯨',
-          ...Array.from(
-            { length: 256 },
-            (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
-          ),
-        ].map((token, id) => [token, id]),
-      ),
-      merges: ['▁ a'],
-    },
+/** Bytes without a token are `<0xE9>`, and the first space of all is dropped. */
+const byteFallback = spacedTokenizer(
+  [
+    '▁',
+    'a',
+    'b',
+    '▁a',
+    '鯨',
+    ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+  ],
+  {
+    model: { byte_fallback: true, merges: ['▁ a'] },
+    decoders: [
+      { type: 'ByteFallback' },
+      { type: 'Fuse' },
+      { type: 'Strip', content: ' ', start: 1, stop: 0 },
+    ],
   },
-  config: { eos_token: '</s>' },
-});
+);
 
 const halfSurrogate = /[\ud800-\udfff]/u;
 

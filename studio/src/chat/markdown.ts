@@ -3,12 +3,14 @@
  * as while an answer streams, is read as if it ended there.
  */
 
+/** What stands within a line. A link leads to http or https. */
 export type Inline =
   | string
   | { readonly kind: 'code' | 'math'; readonly text: string }
   | { readonly kind: 'strong' | 'em' | 'del'; readonly parts: readonly Inline[] }
   | { readonly kind: 'link'; readonly to: string; readonly parts: readonly Inline[] };
 
+/** What stands on lines of its own. */
 export type Block =
   | { readonly kind: 'paragraph'; readonly parts: readonly Inline[] }
   | { readonly kind: 'heading'; readonly level: number; readonly parts: readonly Inline[] }
@@ -36,6 +38,7 @@ const MATH = /^ *(?:\\\[|\$\$)/;
 /** Quotes and lists within each other; deeper ones stay as they are written, since a model that repeats itself may write thousands. */
 const MOST_NESTED = 16;
 
+/** The blocks of a text. Nesting ends at a depth of 16. */
 export function parseMarkdown(text: string): Block[] {
   return blocksOf(text.replaceAll('\t', '    ').split('\n'));
 }
@@ -142,6 +145,7 @@ function cellsOf(line: string): Row {
 const INLINE =
   /(`+)(?!`)(.{1,999}?)(?<!`)\1(?!`)|(\\\(.{1,999}?\\\)|\\\[.{1,999}?\\\]|\$(?![\s$\d])[^$\n]{0,999}?(?<![\s\\])\$(?!\d))|\\([!-/:-@[-`{-~])|\[([^\]\n]{1,999})\]\((https?:\/\/[^\s()]{1,1999})\)|\*\*(?=\S)(.{1,999}?)(?<=\S)\*\*(?!\*)|~~(?=\S)(.{1,999}?)(?<=\S)~~|(?<!\*)\*(?![\s*])([^*]{1,999}?)(?<!\s)\*(?!\*)|(?<![\w_])_(?![\s_])([^_]{1,999}?)(?<!\s)_(?![\w_])/gs;
 
+/** The parts of a text within a block. Marks that do not end stay as they are written. */
 export function parseInline(text: string): Inline[] {
   const parts: Inline[] = [];
   let end = 0;

@@ -32,6 +32,7 @@ export function besideTransformer({ tokens, bytes }: Size, perToken: number): st
   return `${held}, and ${formatBytes(bytes)} at ${Math.ceil(bytes / perToken).toLocaleString('en')} tokens.`;
 }
 
+/** The sizes over the tokens as a line, and the transformer's as a dashed one from 0; both from the second size on. */
 export function Growth({ sizes, perToken }: GrowthProps) {
   const last = Math.max(1, sizes.at(-1)?.tokens ?? 1);
   const all = last * perToken;

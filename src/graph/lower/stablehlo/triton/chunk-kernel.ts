@@ -74,8 +74,8 @@ export class ChunkKernel extends KernelBuilder {
   }
 
   /** a b^T */
-  productTransposed(a: KernelValue, b: KernelValue, added?: KernelValue): KernelValue {
-    return this.product(a, this.transposed(this.narrow(b, this.shape.element)), added);
+  productTransposed(a: KernelValue, b: KernelValue): KernelValue {
+    return this.product(a, this.transposed(this.narrow(b, this.shape.element)));
   }
 
   /** The product of two tensors of any types, in float32. */
@@ -181,7 +181,7 @@ export class ChunkKernel extends KernelBuilder {
     array: KernelPointer,
     place: KernelValue,
     count: number,
-    part: Part | undefined,
+    part?: Part,
   ): [KernelPointer, KernelValue] {
     const { heads, keySize, valueSize } = this.shape;
     const before = this.add(this.multiply(this.long(this.row), this.integer(count, 'i64')), this.long(place));
@@ -192,11 +192,11 @@ export class ChunkKernel extends KernelBuilder {
   }
 
   /** The state before or after a chunk, of those of all chunks. */
-  readState(array: KernelPointer, chunk: KernelValue, part?: Part): KernelValue {
-    return this.load(...this.state(array, chunk, chunksOf(this.shape), part));
+  readState(array: KernelPointer, chunk: KernelValue): KernelValue {
+    return this.load(...this.state(array, chunk, chunksOf(this.shape)));
   }
 
-  writeState(array: KernelPointer, chunk: KernelValue, x: KernelValue, part?: Part): void {
+  writeState(array: KernelPointer, chunk: KernelValue, x: KernelValue, part: Part): void {
     this.store(...this.state(array, chunk, chunksOf(this.shape), part), x);
   }
 

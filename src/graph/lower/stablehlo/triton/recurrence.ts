@@ -222,6 +222,7 @@ interface Carried {
   readonly last: Plain;
 }
 
+/** The forward pass without the output: what each chunk writes, the state before each chunk, and the last state. */
 export function carried(builder: StableHloBuilder, given: Prepared): Carried {
   const { shape, query, key, value, find, remove, rate, gate, state } = given;
   const { batch, sequence, heads, keySize, valueSize, steps, columns, element, removes } = shape;
